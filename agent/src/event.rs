@@ -1,0 +1,400 @@
+//! Events: what leaves the vehicle.
+//!
+//! The engine makes an [`Event`]; the outbox gives it its sequence number and encodes the
+//! [`Envelope`]. The encoding is CBOR (RFC 8949) in core deterministic form: text keys ordered by
+//! length, then bytes; shortest floats. Struct fields below are declared in that order, because
+//! serde writes them as declared; a test checks it for every kind. Several events in one message
+//! are a CBOR sequence (RFC 8742): their encodings, one after the other. `tests/events.cddl` is
+//! the schema that backends build against.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Version of the envelope. Backends must ignore keys that they do not know.
+pub const SCHEMA_VERSION: u8 = 1;
+
+/// How important an event is. Bounds drop the least important class first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Crash and safety.
+    Critical,
+    /// Anomalies and trouble codes.
+    Alert,
+    /// Health, gaps, results of commands.
+    Status,
+    /// Signals.
+    Telemetry,
+    /// Recordings.
+    Bulk,
+}
+
+impl Class {
+    /// All classes, most important first.
+    pub const ALL: [Self; 5] = [Self::Critical, Self::Alert, Self::Status, Self::Telemetry, Self::Bulk];
+
+    /// The class's name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Alert => "alert",
+            Self::Status => "status",
+            Self::Telemetry => "telemetry",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// Position in [`Class::ALL`]; 0 is the most important.
+    pub const fn rank(self) -> usize {
+        self as usize
+    }
+
+    /// The class at `rank`, `None` past the last.
+    pub fn from_rank(rank: usize) -> Option<Self> {
+        Self::ALL.get(rank).copied()
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Something that happened, before it has a sequence number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When, in nanoseconds since the Unix epoch, by the clock that stamped the frames.
+    pub time_ns: u64,
+    /// Importance.
+    pub class: Class,
+    /// What.
+    pub body: Body,
+}
+
+/// Who sends: fixed for the life of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The vehicle's name, stable for its life: the key of its events.
+    pub vehicle: Arc<str>,
+    /// Differs at each start of the computer; tells events with odd times apart.
+    pub boot: Arc<str>,
+}
+
+/// The event as it is encoded.
+#[derive(Debug, Serialize)]
+pub struct Envelope<'a> {
+    /// Nanoseconds since the Unix epoch.
+    pub t: u64,
+    /// [`SCHEMA_VERSION`].
+    pub v: u8,
+    /// Number of the event, counted per vehicle from 1, never used twice.
+    pub seq: u64,
+    /// The body; its form depends on `kind`.
+    pub body: &'a Body,
+    /// See [`Identity::boot`].
+    pub boot: &'a str,
+    /// See [`Body::kind`].
+    pub kind: &'a str,
+    /// Importance.
+    pub class: Class,
+    /// See [`Identity::vehicle`].
+    pub vehicle: &'a str,
+}
+
+impl Event {
+    /// The envelope of this event as number `seq` of `identity`.
+    pub fn envelope<'a>(&'a self, identity: &'a Identity, seq: u64) -> Envelope<'a> {
+        Envelope {
+            t: self.time_ns,
+            v: SCHEMA_VERSION,
+            seq,
+            body: &self.body,
+            boot: &identity.boot,
+            kind: self.body.kind(),
+            class: self.class,
+            vehicle: &identity.vehicle,
+        }
+    }
+
+    /// Appends the CBOR encoding of the envelope to `out`.
+    ///
+    /// # Errors
+    /// None in practice: the types here always encode. serde_cbor's error type is passed on all the same.
+    pub fn encode(&self, identity: &Identity, seq: u64, out: &mut Vec<u8>) -> Result<(), serde_cbor::Error> {
+        serde_cbor::to_writer(out, &self.envelope(identity, seq))
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Body {
+    /// The agent started, or stops in good order.
+    Agent(AgentState),
+    /// A model found something, goes on finding it, or no longer does.
+    Anomaly(Anomaly),
+    /// Sequence numbers that will not arrive, and why.
+    Gap(Gap),
+    /// Counters of the buses and of the engine.
+    Health(Health),
+    /// A message fell silent or came back.
+    Message(MessageState),
+    /// A model was taken out of service or put back.
+    Model(ModelState),
+    /// Values of signals.
+    Signals(Signals),
+    /// Aggregates of signals over a period.
+    Aggregates(Aggregates),
+}
+
+impl Body {
+    /// The kind's name on the wire.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Agent(_) => "agent",
+            Self::Anomaly(_) => "anomaly",
+            Self::Gap(_) => "gap",
+            Self::Health(_) => "health",
+            Self::Message(_) => "message",
+            Self::Model(_) => "model",
+            Self::Signals(_) => "signals",
+            Self::Aggregates(_) => "aggregates",
+        }
+    }
+}
+
+/// Body of kind `agent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentState {
+    /// `started` or `stopping`.
+    pub state: &'static str,
+    /// The agent's version.
+    pub version: &'static str,
+}
+
+/// Where an anomaly is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnomalyPhase {
+    /// It was just raised.
+    Raised,
+    /// It goes on.
+    Ongoing,
+    /// It is over.
+    Cleared,
+}
+
+/// Body of kind `anomaly`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Anomaly {
+    /// The signals that contributed most, the largest first.
+    pub top: Vec<Contribution>,
+    /// The model's name.
+    pub model: Arc<str>,
+    /// Phase.
+    pub phase: AnomalyPhase,
+    /// Score now, rounded (see [`round_score`]); for `cleared` the highest that was reached.
+    pub score: f64,
+    /// Since when, nanoseconds since the Unix epoch.
+    pub since: u64,
+    /// The model's version.
+    pub version: Arc<str>,
+    /// The score from which it counts as an anomaly.
+    pub threshold: f64,
+}
+
+/// One feature's part in a score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Contribution {
+    /// The feature's name.
+    pub name: Arc<str>,
+    /// Its part of the score, in the score's own unit.
+    pub part: f64,
+    /// What the model expected, in the feature's unit; null when the model has no expectation.
+    pub expected: Option<f64>,
+    /// What was observed, in the feature's unit.
+    pub observed: f64,
+}
+
+/// Why events were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossCause {
+    /// The process ended without closing the outbox: these numbers may never have been used.
+    Restart,
+    /// The disk quota made room for newer or more important events.
+    Quota,
+    /// The queue before the outbox was full.
+    Overflow,
+    /// The gateway refused them for good.
+    Rejected,
+    /// Larger than the gateway or the outbox takes.
+    Oversize,
+    /// A record on disk was damaged.
+    Corrupt,
+    /// The disk refused to store them.
+    Storage,
+}
+
+/// Body of kind `gap`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Class of the lost events, null when it is not known or mixed.
+    pub lost: Option<Class>,
+    /// Why.
+    pub cause: LossCause,
+    /// How many numbers the ranges hold.
+    pub count: u64,
+    /// Ranges of sequence numbers, first and last inclusive, ascending.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+/// Body of kind `health`. Counters count from the start of the agent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// Per bus, by the bus's name.
+    pub buses: NameMap<BusHealth>,
+    /// Messages now silent.
+    pub silent: u64,
+    /// Counters of what the other parts of the agent dropped or refused, by cause.
+    pub counters: NameMap<u64>,
+    /// Frames whose time was before the engine's; they are processed at the engine's time.
+    pub late_frames: u64,
+}
+
+/// Counters of one bus.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BusHealth {
+    /// Error frames.
+    pub errors: u64,
+    /// Frames of all kinds.
+    pub frames: u64,
+    /// Signals whose value was not valid.
+    pub invalid: u64,
+    /// Data frames that no DBC message describes.
+    pub unknown: u64,
+    /// Frames longer than the DBC says.
+    pub too_long: u64,
+    /// Frames shorter than the DBC says.
+    pub too_short: u64,
+    /// Different identifiers among the unknown frames; counting stops at 1024.
+    pub unknown_ids: u64,
+}
+
+/// Body of kind `message`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MessageState {
+    /// The bus.
+    pub bus: Arc<str>,
+    /// Time of its last frame before the silence, nanoseconds since the Unix epoch.
+    pub last: u64,
+    /// The message's name in the DBC.
+    pub name: Arc<str>,
+    /// `silent` or `back`.
+    pub state: &'static str,
+    /// The period it is expected at, in milliseconds.
+    pub period_ms: f64,
+}
+
+/// Body of kind `model`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelState {
+    /// The model's name.
+    pub name: Arc<str>,
+    /// `benched`.
+    pub state: &'static str,
+    /// Why.
+    pub reason: String,
+    /// The model's version.
+    pub version: Arc<str>,
+}
+
+/// Body of kind `signals`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Signals {
+    /// The collection's name in the configuration.
+    pub group: Arc<str>,
+    /// Physical values by signal; null marks one that is not valid or too old.
+    pub values: NameMap<Option<f64>>,
+}
+
+/// Body of kind `aggregates`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Aggregates {
+    /// The collection's name in the configuration.
+    pub group: Arc<str>,
+    /// Aggregates by signal; signals without a valid value in the period are left out.
+    pub stats: NameMap<Aggregate>,
+    /// The period in milliseconds.
+    pub period_ms: u64,
+}
+
+/// One signal over one period.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Aggregate {
+    /// Samples.
+    pub n: u64,
+    /// Largest value.
+    pub max: f64,
+    /// Smallest value.
+    pub min: f64,
+    /// Last value.
+    pub last: f64,
+    /// Mean over the samples.
+    pub mean: f64,
+}
+
+/// A map from names, kept in the canonical order of CBOR keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameMap<T>(Vec<(Arc<str>, T)>);
+
+impl<T> NameMap<T> {
+    /// Takes the entries in any order; the last of two with one name wins.
+    pub fn new(mut entries: Vec<(Arc<str>, T)>) -> Self {
+        entries.sort_by(|a, b| canonical_order(&a.0, &b.0));
+        entries.reverse();
+        entries.dedup_by(|a, b| a.0 == b.0);
+        entries.reverse();
+        Self(entries)
+    }
+
+    /// The entries in canonical order.
+    pub fn entries(&self) -> &[(Arc<str>, T)] {
+        &self.0
+    }
+}
+
+/// The order of text keys in deterministic CBOR: shorter first, then by bytes.
+pub fn canonical_order(a: &str, b: &str) -> std::cmp::Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.as_bytes().cmp(b.as_bytes()))
+}
+
+impl<T: Serialize> Serialize for NameMap<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(&**name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// Rounds to three significant digits.
+///
+/// Inference differs by about 4e-6 between processors; rounded scores keep events identical
+/// across them, but for the rare score that lies on a rounding boundary.
+pub fn round_score(x: f64) -> f64 {
+    if x == 0.0 || !x.is_finite() {
+        return x;
+    }
+    // Going through the decimal text gives the closest double to the three digits, the same everywhere.
+    format!("{x:.2e}").parse().unwrap_or(x)
+}
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

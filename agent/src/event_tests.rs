@@ -1,0 +1,126 @@
+use super::*;
+
+fn samples() -> Vec<Event> {
+    let name: Arc<str> = "EngineSpeed".into();
+    let bodies = vec![
+        Body::Agent(AgentState { state: "started", version: "0.1.0" }),
+        Body::Anomaly(Anomaly {
+            top: vec![Contribution { name: name.clone(), part: 4.2, expected: Some(800.0), observed: 3000.5 }],
+            model: "demo".into(),
+            phase: AnomalyPhase::Raised,
+            score: 4.2,
+            since: 1_700_000_000_000_000_000,
+            version: "1".into(),
+            threshold: 1.0,
+        }),
+        Body::Gap(Gap {
+            cause: LossCause::Quota,
+            count: 3,
+            lost: Some(Class::Telemetry),
+            ranges: vec![(4, 5), (9, 9)],
+        }),
+        Body::Health(Health {
+            buses: NameMap::new(vec![("can1".into(), BusHealth::default()), ("can0".into(), BusHealth::default())]),
+            silent: 1,
+            late_frames: 2,
+            counters: NameMap::new(vec![("queue_overflow".into(), 7), ("bad_lines".into(), 1)]),
+        }),
+        Body::Message(MessageState {
+            bus: "can0".into(),
+            name: "Engine".into(),
+            state: "silent",
+            last: 5,
+            period_ms: 10.0,
+        }),
+        Body::Model(ModelState {
+            name: "demo".into(),
+            state: "benched",
+            reason: "score is not a number".into(),
+            version: "1".into(),
+        }),
+        Body::Signals(Signals {
+            group: "drive".into(),
+            values: NameMap::new(vec![("Speed".into(), Some(1.5)), ("Gear".into(), None), (name.clone(), Some(0.1))]),
+        }),
+        Body::Aggregates(Aggregates {
+            group: "slow".into(),
+            stats: NameMap::new(vec![(name, Aggregate { n: 2, max: 2.0, min: 1.0, last: 2.0, mean: 1.5 })]),
+            period_ms: 60_000,
+        }),
+    ];
+    bodies.into_iter().map(|body| Event { time_ns: 1_700_000_000_123_456_789, class: Class::Status, body }).collect()
+}
+
+fn identity() -> Identity {
+    Identity { vehicle: "VIN1".into(), boot: "b".into() }
+}
+
+/// serde_cbor's own `Value` holds maps in canonical order, so a round trip through it must change nothing.
+#[test]
+fn every_kind_encodes_in_canonical_order() {
+    for event in samples() {
+        let mut bytes = Vec::new();
+        event.encode(&identity(), 7, &mut bytes).unwrap();
+        let value: serde_cbor::Value = serde_cbor::from_slice(&bytes).unwrap();
+        assert_eq!(serde_cbor::to_vec(&value).unwrap(), bytes, "{} is not canonical", event.body.kind());
+    }
+}
+
+/// Bytes that a backend has stored must stay readable: this encoding may not change without a new schema version.
+#[test]
+fn golden_bytes() {
+    let event = Event {
+        time_ns: 1,
+        class: Class::Status,
+        body: Body::Gap(Gap { cause: LossCause::Restart, count: 2, lost: None, ranges: vec![(3, 4)] }),
+    };
+    let mut bytes = Vec::new();
+    event.encode(&identity(), 5, &mut bytes).unwrap();
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(
+        hex,
+        concat!(
+            "a8",
+            "6174",
+            "01",
+            "6176",
+            "01",
+            "63736571",
+            "05",
+            "64626f6479",
+            "a4",
+            "646c6f7374",
+            "f6",
+            "656361757365",
+            "6772657374617274",
+            "65636f756e74",
+            "02",
+            "6672616e676573",
+            "81820304",
+            "64626f6f74",
+            "6162",
+            "646b696e64",
+            "63676170",
+            "65636c617373",
+            "66737461747573",
+            "6776656869636c65",
+            "6456494e31"
+        )
+    );
+}
+
+#[test]
+fn names_are_ordered_and_unique() {
+    let map = NameMap::new(vec![("bb".into(), 1), ("a".into(), 2), ("aa".into(), 3), ("a".into(), 4)]);
+    let entries: Vec<(&str, i32)> = map.entries().iter().map(|(n, v)| (&**n, *v)).collect();
+    assert_eq!(entries, [("a", 4), ("aa", 3), ("bb", 1)]);
+}
+
+#[test]
+fn scores_are_rounded_to_three_digits() {
+    assert_eq!(round_score(1.234_567), 1.23);
+    assert_eq!(round_score(0.001_239_9), 0.001_24);
+    assert_eq!(round_score(-98_765.0), -98_800.0);
+    assert_eq!(round_score(0.0), 0.0);
+    assert!(round_score(f64::NAN).is_nan());
+}

@@ -1,0 +1,2 @@
+//! The `outrider` program: wiring only.
+fn main() {}

@@ -1,0 +1,128 @@
+//! The outbox: the only truth about what has been delivered.
+//!
+//! Events go in with [`Outbox::append`], become readable and safe from power cuts with
+//! [`Outbox::commit`], are read back in batches of one class, and leave when the gateway has
+//! acknowledged them.
+
+use thiserror::Error;
+
+use crate::event::{Class, Event, LossCause};
+
+/// Some events of one class with consecutive places in that class, as one record on disk and one message on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Class of all its events.
+    pub class: Class,
+    /// Sequence number of the first event: with the class, the batch's name.
+    pub first_seq: u64,
+    /// Sequence number of the last event. Numbers between that belong to other classes are not in the batch.
+    pub last_seq: u64,
+    /// Number of events.
+    pub count: u32,
+    /// The events' encodings one after the other: a CBOR sequence.
+    pub payload: Vec<u8>,
+}
+
+/// What the outbox holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutboxStat {
+    /// Events not yet acknowledged, by class rank.
+    pub events: [u64; 5],
+    /// Bytes that the directory takes on disk.
+    pub disk_bytes: u64,
+    /// The quota, in the same bytes.
+    pub quota_bytes: u64,
+    /// Generations on disk.
+    pub generations: usize,
+    /// The next sequence number.
+    pub next_seq: u64,
+    /// Events lost so far in this process, by cause; each is also explained by a gap event.
+    pub lost: u64,
+}
+
+impl OutboxStat {
+    /// Events of all classes not yet acknowledged.
+    pub fn depth(&self) -> u64 {
+        self.events.iter().sum()
+    }
+}
+
+/// Why the outbox could not do what was asked.
+#[derive(Debug, Error)]
+pub enum OutboxError {
+    /// The disk or file system refused. Retrying may help once it has space or is writable again.
+    #[error("outbox {path}: {doing}: {source}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What was being done.
+        doing: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Another process has the directory open. Stop it, or give this one a directory of its own.
+    #[error("outbox {path}: in use by another process; stop it or configure another outbox.dir")]
+    Locked {
+        /// The directory.
+        path: String,
+    },
+    /// The store failed in a way that only a fresh start of the process can mend.
+    #[error("outbox {path}: {doing}: {message}")]
+    Store {
+        /// The directory.
+        path: String,
+        /// What was being done.
+        doing: &'static str,
+        /// sled's message.
+        message: String,
+    },
+}
+
+/// A store-and-forward buffer. One writer, one reader, both through this one owner.
+pub trait Outbox: Send {
+    /// Takes an event and returns its sequence number. It is readable after the next [`Outbox::commit`].
+    ///
+    /// # Errors
+    /// When the event could not be taken; its number, if it got one, is then explained by a gap event.
+    fn append(&mut self, event: &Event) -> Result<u64, OutboxError>;
+
+    /// Makes everything appended so far durable and readable.
+    ///
+    /// # Errors
+    /// When the disk refuses. The events stay in memory for the next attempt.
+    fn commit(&mut self) -> Result<(), OutboxError>;
+
+    /// The first batch of `class` whose `first_seq` is above `after` (0: from the start). In order of sequence.
+    /// Acknowledged batches are not returned again. Damaged records are skipped, counted and explained by a gap event.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn read(&mut self, class: Class, after: u64) -> Result<Option<Batch>, OutboxError>;
+
+    /// The gateway has acknowledged this batch: it may be forgotten. Unknown batches are ignored.
+    ///
+    /// # Errors
+    /// When the disk refuses; the batch may then be sent once more after a restart.
+    fn ack(&mut self, class: Class, first_seq: u64) -> Result<(), OutboxError>;
+
+    /// The gateway has refused this batch for good: it is forgotten and explained by a gap event.
+    ///
+    /// # Errors
+    /// As [`Outbox::ack`].
+    fn reject(&mut self, class: Class, first_seq: u64, cause: LossCause) -> Result<(), OutboxError>;
+
+    /// `count` events of `class` were lost before they got here: gives them numbers and explains them by a gap event.
+    ///
+    /// # Errors
+    /// As [`Outbox::append`].
+    fn lost(&mut self, class: Class, count: u64, cause: LossCause) -> Result<(), OutboxError>;
+
+    /// What it holds.
+    fn stat(&self) -> OutboxStat;
+
+    /// Commits, and notes on disk that nothing is missing: the next opening has no gap to explain.
+    ///
+    /// # Errors
+    /// When the disk refuses; the next opening then reports the numbers in doubt as a gap.
+    fn close(&mut self) -> Result<(), OutboxError>;
+}

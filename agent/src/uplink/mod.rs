@@ -1,0 +1,1 @@
+//! Uplinks: how events get to the regional gateway.
