@@ -111,6 +111,24 @@ pub trait Outbox: Send {
     /// As [`Outbox::ack`].
     fn reject(&mut self, class: Class, first_seq: u64, cause: LossCause) -> Result<(), OutboxError>;
 
+    /// Of this batch the gateway has refused the events `refused` (ascending) for good and has acknowledged the rest:
+    /// the batch is forgotten, and a gap event explains the refused ones.
+    ///
+    /// Without an own implementation the gap names the whole batch: more than was lost, never less.
+    ///
+    /// # Errors
+    /// As [`Outbox::ack`].
+    fn reject_events(
+        &mut self,
+        class: Class,
+        first_seq: u64,
+        refused: &[u64],
+        cause: LossCause,
+    ) -> Result<(), OutboxError> {
+        let _ = refused;
+        self.reject(class, first_seq, cause)
+    }
+
     /// `count` events of `class` were lost before they got here: gives them numbers and explains them by a gap event.
     ///
     /// # Errors

@@ -1,0 +1,60 @@
+//! Waiting longer after each failure.
+
+use std::time::Duration;
+
+/// Exponential back-off with full jitter: a fleet that lost its gateway does not come back all at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    min: Duration,
+    max: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// Waits between `min` and `max`; `min` must not be above `max`.
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max, failures: 0 }
+    }
+
+    /// How long to wait after one more failure: evenly distributed from `min` to a ceiling that doubles each time.
+    pub(crate) fn next(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let ceiling = self.min.saturating_mul(2u32.saturating_pow(self.failures)).min(self.max).max(self.min);
+        let spread = u64::try_from((ceiling - self.min).as_micros()).unwrap_or(u64::MAX);
+        self.min + Duration::from_micros(fastrand::u64(0..=spread))
+    }
+
+    /// It worked.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stays_within_its_bounds_and_grows() {
+        let (min, max) = (Duration::from_millis(100), Duration::from_secs(10));
+        let mut backoff = Backoff::new(min, max);
+        let mut longest = Duration::ZERO;
+        for round in 0..200u32 {
+            let wait = backoff.next();
+            assert!((min..=max).contains(&wait), "{wait:?}");
+            let ceiling = min * 2u32.saturating_pow(round.min(20) + 1);
+            assert!(wait <= ceiling, "round {round}: {wait:?}");
+            longest = longest.max(wait);
+        }
+        assert!(longest > max / 2, "{longest:?}");
+        backoff.reset();
+        assert!(backoff.next() <= min * 2);
+    }
+
+    #[test]
+    fn equal_bounds_are_a_constant() {
+        let second = Duration::from_secs(1);
+        let mut backoff = Backoff::new(second, second);
+        assert_eq!((backoff.next(), backoff.next()), (second, second));
+    }
+}

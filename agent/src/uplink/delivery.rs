@@ -1,0 +1,267 @@
+//! Between the outbox and a connection: what to send next, and settling each batch exactly once.
+//!
+//! A batch may go out as several messages. It leaves the outbox when all of them are settled, and
+//! how it leaves depends on the worst of them: a refusal for a while sends the batch again; a
+//! refusal for good turns the refused events into a gap; else it is acknowledged. Refused parts
+//! do not hold up the delivery of the others.
+//!
+//! After any refusal the class rests for a while, the longer the more often it happens. Without
+//! that, a wrong access list on the gateway would turn the whole backlog of a class into gaps at
+//! the speed of the link, and a refused gap event would make a new one for ever.
+//!
+//! Memory is bounded: per class at most the parts of one batch wait here; what is in flight is
+//! bounded by the connection's window.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::PayloadFormat;
+use super::backoff::Backoff;
+use super::link::LinkMonitor;
+use super::payload::{self, Encoded, Part, Room};
+use super::schedule::Schedule;
+use crate::event::{Class, LossCause};
+use crate::outbox::{Batch, Outbox, OutboxError};
+
+/// How long to leave a class alone when the outbox could not read it.
+const READ_RETRY: Duration = Duration::from_secs(5);
+
+/// One message on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Class of its events.
+    pub class: Class,
+    /// The batch that it belongs to, by the number of the batch's first event.
+    pub batch: u64,
+    /// The events.
+    pub part: Part,
+}
+
+/// What the gateway said to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has it.
+    Delivered,
+    /// It will never take it.
+    Refused(LossCause),
+    /// Not now.
+    Later,
+}
+
+/// A batch of which messages are on their way.
+#[derive(Debug, Default)]
+struct Open {
+    /// Messages not settled.
+    left: usize,
+    /// Events refused for good, `None` for all of them.
+    refused: Option<Vec<u64>>,
+    all_refused: bool,
+    cause: Option<LossCause>,
+    again: bool,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Delivery {
+    schedule: Schedule,
+    format: PayloadFormat,
+    /// By class rank: parts of a batch that is not completely handed over.
+    waiting: [VecDeque<Message>; 5],
+    open: BTreeMap<(usize, u64), Open>,
+    /// By class rank: the highest number ever handed over, to tell what is sent again.
+    high_water: [u64; 5],
+    /// By class rank: for refusals for a while.
+    patience: [Backoff; 5],
+    /// Learnt from refusals: nothing larger than this is taken.
+    learnt: Room,
+}
+
+impl Delivery {
+    /// Sends in `format`; waits between `backoff_min` and `backoff_max` before it repeats what was refused for a while.
+    pub fn new(format: PayloadFormat, backoff_min: Duration, backoff_max: Duration) -> Self {
+        Self {
+            schedule: Schedule::new(),
+            format,
+            waiting: Default::default(),
+            open: BTreeMap::new(),
+            high_water: [0; 5],
+            patience: std::array::from_fn(|_| Backoff::new(backoff_min, backoff_max)),
+            learnt: Room { hard: usize::MAX, soft: usize::MAX },
+        }
+    }
+
+    /// A new connection: everything that the outbox holds is to be sent.
+    pub fn restart(&mut self) {
+        self.schedule.restart();
+        self.waiting.iter_mut().for_each(VecDeque::clear);
+        self.open.clear();
+    }
+
+    /// The outbox may have something new.
+    pub fn wake(&mut self) {
+        self.schedule.wake();
+    }
+
+    /// Nothing is left to send or to settle, as far as is known. After [`Self::wake`] it is not known before the next [`Self::next`].
+    pub fn drained(&self) -> bool {
+        self.open.is_empty() && self.schedule.drained()
+    }
+
+    /// When a class that now is held may go on.
+    pub fn next_release(&self, now: Instant) -> Option<Instant> {
+        self.schedule.next_release(now)
+    }
+
+    /// The next message, at most `room` bytes by class rank. `None`: nothing now.
+    pub fn next<O: Outbox + ?Sized>(
+        &mut self,
+        outbox: &Mutex<O>,
+        room: &[usize; 5],
+        monitor: &LinkMonitor,
+        now: Instant,
+    ) -> Option<Message> {
+        loop {
+            let class = self.schedule.next(now)?;
+            if let Some(message) = self.waiting[class.rank()].pop_front() {
+                self.schedule.sent(class, now);
+                let high = &mut self.high_water[class.rank()];
+                monitor.handed(&message, message.part.first_seq <= *high);
+                *high = (*high).max(message.part.last_seq);
+                return Some(message);
+            }
+            let after = self.schedule.after(class);
+            let read = lock(outbox).read(class, after);
+            match read {
+                Ok(Some(batch)) if batch.first_seq > after => self.take(outbox, &batch, room[class.rank()], monitor),
+                Ok(_) => self.schedule.idle(class),
+                Err(error) => {
+                    monitor.outbox_failed("read", class, &error);
+                    self.schedule.hold(class, now + READ_RETRY);
+                }
+            }
+        }
+    }
+
+    /// Divides a batch into messages.
+    fn take<O: Outbox + ?Sized>(&mut self, outbox: &Mutex<O>, batch: &Batch, room: usize, monitor: &LinkMonitor) {
+        let (class, first) = (batch.class, batch.first_seq);
+        self.schedule.advance(class, first);
+        let key = (class.rank(), first);
+        if self.open.contains_key(&key) {
+            // The cursor was set back past it, but it is still on its way.
+            return;
+        }
+        let hard = room.min(self.learnt.hard);
+        let room = Room { hard, soft: hard.min(self.learnt.soft) };
+        let mut open = Open::default();
+        match payload::encode(batch, self.format, room) {
+            Ok(Encoded { parts, oversize }) => {
+                open.left = parts.len();
+                if !oversize.is_empty() {
+                    monitor.oversize(class, &oversize, room.hard);
+                    open.all_refused = parts.is_empty();
+                    open.refused = Some(oversize);
+                    open.cause = Some(LossCause::Oversize);
+                }
+                self.waiting[class.rank()].extend(parts.into_iter().map(|part| Message { class, batch: first, part }));
+            }
+            Err(error) => {
+                monitor.undecodable(batch, &error);
+                open.all_refused = true;
+                open.cause = Some(LossCause::Corrupt);
+            }
+        }
+        self.open.insert(key, open);
+        self.close_if_settled(outbox, class, first, monitor);
+    }
+
+    /// The gateway has answered to `message`. Returns for how long its class rests now, if it does.
+    pub fn settle<O: Outbox + ?Sized>(
+        &mut self,
+        outbox: &Mutex<O>,
+        message: &Message,
+        verdict: Verdict,
+        monitor: &LinkMonitor,
+        now: Instant,
+    ) -> Option<Duration> {
+        let (class, first) = (message.class, message.batch);
+        let Some(open) = self.open.get_mut(&(class.rank(), first)) else { return None };
+        open.left = open.left.saturating_sub(1);
+        match verdict {
+            Verdict::Delivered => self.patience[class.rank()].reset(),
+            Verdict::Refused(cause) => {
+                open.cause.get_or_insert(cause);
+                match &message.part.seqs {
+                    None => open.all_refused = true,
+                    Some(seqs) => open.refused.get_or_insert_default().extend(seqs),
+                }
+            }
+            Verdict::Later => open.again = true,
+        }
+        // What was in flight together counts as one refusal.
+        let rest = (verdict != Verdict::Delivered && !self.schedule.held(class, now))
+            .then(|| self.patience[class.rank()].next());
+        if let Some(wait) = rest {
+            self.schedule.hold(class, now + wait);
+        }
+        self.close_if_settled(outbox, class, first, monitor);
+        rest
+    }
+
+    fn close_if_settled<O: Outbox + ?Sized>(
+        &mut self,
+        outbox: &Mutex<O>,
+        class: Class,
+        first: u64,
+        monitor: &LinkMonitor,
+    ) {
+        let key = (class.rank(), first);
+        if self.open.get(&key).is_none_or(|open| open.left > 0) {
+            return;
+        }
+        let Some(mut open) = self.open.remove(&key) else { return };
+        if open.again {
+            self.schedule.rewind(class, first);
+            return;
+        }
+        let cause = open.cause.unwrap_or(LossCause::Rejected);
+        let (doing, done): (_, Result<(), OutboxError>) = match open.refused.take() {
+            _ if open.all_refused => ("reject", lock(outbox).reject(class, first, cause)),
+            Some(mut seqs) => {
+                seqs.sort_unstable();
+                ("reject", lock(outbox).reject_events(class, first, &seqs, cause))
+            }
+            None => ("ack", lock(outbox).ack(class, first)),
+        };
+        if doing == "reject" {
+            // The gap event that explains it waits in the outbox now.
+            self.schedule.wake();
+        }
+        if let Err(error) = done {
+            // Nothing is lost: the outbox still has it and a later connection sends it once more.
+            monitor.outbox_failed(doing, class, &error);
+        }
+    }
+
+    /// The connection ended because a message was too large, and `message` is the one: smaller ones from now on.
+    ///
+    /// Several events are divided; only for one that was alone it is known that its size is too much.
+    pub fn too_large(&mut self, message: &Message) {
+        let len = message.part.payload.len();
+        if message.part.count > 1 {
+            self.learnt.soft = self.learnt.soft.min(len / 2);
+        } else {
+            self.learnt.hard = self.learnt.hard.min(len.saturating_sub(1));
+        }
+    }
+}
+
+/// A panic elsewhere must not stop the uplink: the outbox keeps itself consistent.
+fn lock<O: ?Sized>(outbox: &Mutex<O>) -> MutexGuard<'_, O> {
+    outbox.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;

@@ -1,0 +1,329 @@
+//! What the rest of the agent, and the journal, learn about a link.
+//!
+//! A link may be down for days or go up and down every few seconds. Counters tell all of it; the
+//! journal gets the changes, at most [`LINES_PER_HOUR`] lines of each kind.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use super::delivery::Message;
+use super::payload::PayloadError;
+use crate::event::{Class, LossCause};
+use crate::outbox::{Batch, OutboxError};
+
+/// Lines of one kind that the journal gets in an hour.
+const LINES_PER_HOUR: u32 = 20;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a link is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Trying to get a connection.
+    Connecting,
+    /// Connected: the gateway has accepted us.
+    Up,
+    /// Waiting before the next attempt, or not running.
+    Down,
+}
+
+/// A link's counters since the start of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkSnapshot {
+    /// Now.
+    pub state: LinkState,
+    /// Connections that the gateway accepted.
+    pub connects: u64,
+    /// Attempts and connections that failed.
+    pub failures: u64,
+    /// Messages sent, those sent again among them.
+    pub published: u64,
+    /// Messages that the gateway acknowledged.
+    pub acked: u64,
+    /// Among them those for which the gateway had no subscriber: it took them and threw them away.
+    pub unclaimed: u64,
+    /// Messages and single events that were given up: refused for good, too large, damaged.
+    pub rejected: u64,
+    /// Messages that the gateway refused for a while.
+    pub deferred: u64,
+    /// Messages sent again.
+    pub resent: u64,
+    /// Messages sent and not acknowledged, now.
+    pub in_flight: u64,
+    /// Bytes of payload sent.
+    pub bytes: u64,
+    /// Calls of the outbox that failed.
+    pub outbox_errors: u64,
+    /// The last failure of the link, in words.
+    pub last_error: Option<String>,
+}
+
+/// Counts what happens on a link and writes it to the journal, bounded. Shared between threads.
+#[derive(Debug)]
+pub struct LinkMonitor {
+    name: String,
+    state: AtomicU8,
+    connects: AtomicU64,
+    failures: AtomicU64,
+    published: AtomicU64,
+    acked: AtomicU64,
+    unclaimed: AtomicU64,
+    rejected: AtomicU64,
+    deferred: AtomicU64,
+    resent: AtomicU64,
+    in_flight: AtomicU64,
+    bytes: AtomicU64,
+    outbox_errors: AtomicU64,
+    last_error: Mutex<Option<String>>,
+    journal: Mutex<Journal>,
+}
+
+/// Budgets of the journal, one for each kind of line.
+#[derive(Debug, Default)]
+struct Journal {
+    state: Budget,
+    outage: Outage,
+    refused: Budget,
+    deferred: Budget,
+    unclaimed: Budget,
+    outbox: Budget,
+}
+
+/// The present outage, so that it is told once and then once an hour.
+#[derive(Debug, Default)]
+struct Outage {
+    failures: u64,
+    told: Option<Instant>,
+}
+
+/// At most [`LINES_PER_HOUR`] lines an hour; says how many were left out.
+#[derive(Debug, Default)]
+struct Budget {
+    hour: Option<Instant>,
+    used: u32,
+    left_out: u64,
+}
+
+impl Budget {
+    /// `Some(lines left out before this one)` when the line may be written.
+    fn spend(&mut self, now: Instant) -> Option<u64> {
+        if self.hour.is_none_or(|start| now.saturating_duration_since(start) >= HOUR) {
+            self.hour = Some(now);
+            self.used = 0;
+        }
+        if self.used >= LINES_PER_HOUR {
+            self.left_out += 1;
+            return None;
+        }
+        self.used += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+impl LinkMonitor {
+    /// A link that is down; `name` is how the journal calls it.
+    pub fn new(name: impl Into<String>) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            name: name.into(),
+            state: AtomicU8::new(LinkState::Down as u8),
+            connects: zero(),
+            failures: zero(),
+            published: zero(),
+            acked: zero(),
+            unclaimed: zero(),
+            rejected: zero(),
+            deferred: zero(),
+            resent: zero(),
+            in_flight: zero(),
+            bytes: zero(),
+            outbox_errors: zero(),
+            last_error: Mutex::new(None),
+            journal: Mutex::new(Journal::default()),
+        }
+    }
+
+    /// The counters now. Each is exact; together they may be a moment apart.
+    pub fn snapshot(&self) -> LinkSnapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LinkSnapshot {
+            state: self.state(),
+            connects: get(&self.connects),
+            failures: get(&self.failures),
+            published: get(&self.published),
+            acked: get(&self.acked),
+            unclaimed: get(&self.unclaimed),
+            rejected: get(&self.rejected),
+            deferred: get(&self.deferred),
+            resent: get(&self.resent),
+            in_flight: get(&self.in_flight),
+            bytes: get(&self.bytes),
+            outbox_errors: get(&self.outbox_errors),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// What the link does now.
+    pub fn state(&self) -> LinkState {
+        match self.state.load(Ordering::Relaxed) {
+            x if x == LinkState::Connecting as u8 => LinkState::Connecting,
+            x if x == LinkState::Up as u8 => LinkState::Up,
+            _ => LinkState::Down,
+        }
+    }
+
+    fn set_state(&self, state: LinkState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    fn journal<T>(&self, write: impl FnOnce(&mut Journal, Instant) -> T) -> T {
+        write(&mut self.journal.lock().unwrap_or_else(PoisonError::into_inner), Instant::now())
+    }
+
+    pub(crate) fn connecting(&self) {
+        self.set_state(LinkState::Connecting);
+    }
+
+    pub(crate) fn up(&self, window: usize, max_packet: usize) {
+        self.set_state(LinkState::Up);
+        add(&self.connects, 1);
+        self.journal(|journal, now| {
+            let failures = std::mem::take(&mut journal.outage).failures;
+            if let Some(left_out) = journal.state.spend(now) {
+                info!(link = self.name, window, max_packet, failures, left_out, "link up");
+            }
+        });
+    }
+
+    /// The attempt or the connection failed; the next attempt comes after `retry_in`.
+    pub(crate) fn failed(&self, reason: &str, retry_in: Duration) {
+        self.set_state(LinkState::Down);
+        add(&self.failures, 1);
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let new_reason = last.as_deref() != Some(reason);
+        *last = Some(reason.to_owned());
+        drop(last);
+        self.journal(|journal, now| {
+            let outage = &mut journal.outage;
+            outage.failures += 1;
+            let due = outage.told.is_none_or(|told| now.saturating_duration_since(told) >= HOUR);
+            if !due && !new_reason {
+                return;
+            }
+            if let Some(left_out) = journal.state.spend(now) {
+                outage.told = Some(now);
+                warn!(link = self.name, failures = outage.failures, ?retry_in, left_out, "link down: {reason}");
+            }
+        });
+    }
+
+    /// The uplink ends in good order.
+    pub(crate) fn ended(&self) {
+        self.set_state(LinkState::Down);
+        self.in_flight(0);
+    }
+
+    pub(crate) fn handed(&self, message: &Message, again: bool) {
+        add(&self.published, 1);
+        add(&self.resent, u64::from(again));
+        add(&self.bytes, u64::try_from(message.part.payload.len()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn in_flight(&self, messages: usize) {
+        self.in_flight.store(u64::try_from(messages).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn acked(&self) {
+        add(&self.acked, 1);
+    }
+
+    pub(crate) fn unclaimed(&self, class: Class) {
+        add(&self.unclaimed, 1);
+        if let Some(left_out) = self.journal(|journal, now| journal.unclaimed.spend(now)) {
+            warn!(
+                link = self.name,
+                %class,
+                left_out,
+                "the gateway took a message that nobody subscribes to: it is gone; check the gateway's bridge"
+            );
+        }
+    }
+
+    pub(crate) fn refused(&self, message: &Message, reason: &str, cause: LossCause) {
+        add(&self.rejected, 1);
+        if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
+            let (class, first, last) = (message.class, message.part.first_seq, message.part.last_seq);
+            warn!(link = self.name, %class, first, last, ?cause, left_out, "refused for good by the gateway: {reason}");
+        }
+    }
+
+    pub(crate) fn deferred(&self, message: &Message, reason: &str, retry_in: Duration) {
+        add(&self.deferred, 1);
+        if let Some(left_out) = self.journal(|journal, now| journal.deferred.spend(now)) {
+            warn!(link = self.name, class = %message.class, ?retry_in, left_out, "refused for now by the gateway: {reason}");
+        }
+    }
+
+    pub(crate) fn oversize(&self, class: Class, seqs: &[u64], limit: usize) {
+        add(&self.rejected, u64::try_from(seqs.len()).unwrap_or(u64::MAX));
+        if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
+            let first = seqs.first();
+            let events = seqs.len();
+            warn!(link = self.name, %class, events, first, limit, left_out, "events larger than the gateway takes");
+        }
+    }
+
+    pub(crate) fn undecodable(&self, batch: &Batch, error: &PayloadError) {
+        add(&self.rejected, 1);
+        if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
+            let (class, first, last) = (batch.class, batch.first_seq, batch.last_seq);
+            error!(link = self.name, %class, first, last, left_out, "damaged batch given up: {error}");
+        }
+    }
+
+    pub(crate) fn outbox_failed(&self, doing: &str, class: Class, error: &OutboxError) {
+        add(&self.outbox_errors, 1);
+        if let Some(left_out) = self.journal(|journal, now| journal.outbox.spend(now)) {
+            error!(link = self.name, %class, left_out, "{doing}: {error}");
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_bounds_an_hour_and_tells_what_it_left_out() {
+        let start = Instant::now();
+        let mut budget = Budget::default();
+        for _ in 0..LINES_PER_HOUR {
+            assert_eq!(budget.spend(start), Some(0));
+        }
+        for _ in 0..1000 {
+            assert_eq!(budget.spend(start + HOUR / 2), None);
+        }
+        assert_eq!(budget.spend(start + HOUR), Some(1000));
+        assert_eq!(budget.spend(start + HOUR), Some(0));
+    }
+
+    #[test]
+    fn states_and_failures_are_counted() {
+        let monitor = LinkMonitor::new("test");
+        assert_eq!(monitor.state(), LinkState::Down);
+        monitor.connecting();
+        assert_eq!(monitor.state(), LinkState::Connecting);
+        monitor.failed("no route", Duration::from_secs(1));
+        monitor.connecting();
+        monitor.up(20, 1000);
+        let snapshot = monitor.snapshot();
+        assert_eq!((snapshot.state, snapshot.connects, snapshot.failures), (LinkState::Up, 1, 1));
+        assert_eq!(snapshot.last_error.as_deref(), Some("no route"));
+    }
+}
