@@ -1,0 +1,140 @@
+//! What a DBC file says about frames, before it is compiled.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::frame::CanId;
+
+/// Something odd in a DBC file (or between two) that does not keep it from being used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Name of the file.
+    pub file: Arc<str>,
+    /// Line from 1; 0 when the warning is about the file as a whole.
+    pub line: usize,
+    /// What is odd and what was made of it.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            write!(f, "{}: {}", self.file, self.text)
+        } else {
+            write!(f, "{}:{}: {}", self.file, self.line, self.text)
+        }
+    }
+}
+
+/// A message (`BO_`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageDef {
+    /// Name.
+    pub name: Arc<str>,
+    /// Identifier.
+    pub id: CanId,
+    /// Length in bytes. Above 64 for messages that a transport protocol puts together.
+    pub size: usize,
+    /// Attribute `GenMsgCycleTime` in milliseconds; `None` when absent or 0.
+    pub cycle_time_ms: Option<u32>,
+    /// The nodes that send it; empty when the file names none.
+    pub senders: Vec<Arc<str>>,
+    /// Comment (`CM_ BO_`), empty when there is none.
+    pub comment: String,
+    /// Line of the `BO_` in its file, from 1.
+    pub line: usize,
+    /// Signals in the order of the file.
+    pub signals: Vec<SignalDef>,
+}
+
+/// Order of the bytes of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteOrder {
+    /// Intel, `@1`: the start bit is the least significant one.
+    Little,
+    /// Motorola, `@0`: the start bit is the most significant one.
+    Big,
+}
+
+/// How the bits of a signal are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Unsigned integer.
+    Unsigned,
+    /// Two's complement.
+    Signed,
+    /// IEEE 754 binary32.
+    Float32,
+    /// IEEE 754 binary64.
+    Float64,
+}
+
+/// When a signal is in the frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Multiplexing {
+    /// Always.
+    Always,
+    /// When the signal `selector` (its place in [`MessageDef::signals`]) is itself in the frame and has
+    /// a raw value in one of the ranges.
+    Selected {
+        /// The multiplexor.
+        selector: usize,
+        /// Raw values of the multiplexor, inclusive.
+        ranges: Vec<RangeInclusive<u64>>,
+    },
+    /// Multiplexed, but the file does not say by what: never reported. A warning tells.
+    Never,
+}
+
+/// A signal (`SG_`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalDef {
+    /// Name.
+    pub name: Arc<str>,
+    /// Start bit as the file has it; see [`ByteOrder`].
+    pub start: u32,
+    /// Width, 1 to 64 bits.
+    pub bits: u32,
+    /// Byte order.
+    pub order: ByteOrder,
+    /// Integer or float.
+    pub encoding: Encoding,
+    /// Physical value = raw · `factor` + `offset`.
+    pub factor: f64,
+    /// See `factor`.
+    pub offset: f64,
+    /// Smallest physical value; `None` when the file says `[0|0]`.
+    pub min: Option<f64>,
+    /// Largest physical value; `None` when the file says `[0|0]`.
+    pub max: Option<f64>,
+    /// Unit, empty when there is none.
+    pub unit: Arc<str>,
+    /// Labels of raw values, sorted by raw value.
+    pub labels: Vec<(i64, Arc<str>)>,
+    /// When it is in the frame.
+    pub multiplexing: Multiplexing,
+    /// True when other signals are selected by this one.
+    pub is_multiplexor: bool,
+    /// Comment (`CM_ SG_`), empty when there is none.
+    pub comment: String,
+    /// Line of the `SG_` in its file, from 1.
+    pub line: usize,
+}
+
+impl SignalDef {
+    /// The bits it occupies, numbered from the first byte's most significant bit for big endian, from
+    /// its least significant bit for little endian.
+    pub(crate) fn span(&self) -> std::ops::Range<u32> {
+        let first = match self.order {
+            ByteOrder::Little => self.start,
+            ByteOrder::Big => self.start / 8 * 8 + (7 - self.start % 8),
+        };
+        first..first + self.bits
+    }
+
+    /// The number of bytes that a payload needs for it.
+    pub(crate) fn bytes_needed(&self) -> usize {
+        self.span().end.div_ceil(8) as usize
+    }
+}
