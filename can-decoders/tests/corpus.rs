@@ -1,0 +1,120 @@
+//! Real DBC files and logs, when the shared data folder is at hand (it is not part of the project).
+//!
+//! Found through the environment variable `OUTRIDER_SHARED`, else as `../shared` beside the workspace.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use can_decoders::candump::Options;
+use can_decoders::{Database, LogReader, Plan};
+
+fn corpus() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let root = std::env::var_os("OUTRIDER_SHARED").map_or(beside, PathBuf::from);
+    let data = root.join("data");
+    if data.join("dbc").is_dir() && data.join("logs").is_dir() {
+        return Some(data);
+    }
+    println!("skipped: no corpus (set OUTRIDER_SHARED to the shared folder)");
+    None
+}
+
+fn dbc_files(data: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for folder in ["opendbc", "cantools_tests", "other"] {
+        for entry in data.join("dbc").join(folder).read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("dbc")) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() > 100, "{} files", files.len());
+    files
+}
+
+/// Files that are refused, and why. Empty is the goal.
+const REFUSED: [(&str, &str); 0] = [];
+
+#[test]
+fn all_dbc_files_load() {
+    let Some(data) = corpus() else { return };
+    let mut refused = BTreeMap::new();
+    let (mut files, mut messages, mut signals, mut warnings) = (0, 0, 0, 0);
+    for path in dbc_files(&data) {
+        files += 1;
+        match Database::load(&path) {
+            Ok(database) => {
+                messages += database.messages().len();
+                signals += database.messages().iter().map(|m| m.signals.len()).sum::<usize>();
+                warnings += database.warnings().len();
+                if std::env::var_os("CORPUS_WARNINGS").is_some() {
+                    database.warnings().iter().for_each(|w| println!("{w}"));
+                }
+            }
+            Err(error) => {
+                refused.insert(path.file_name().unwrap().to_string_lossy().into_owned(), error.to_string());
+            }
+        }
+    }
+    println!("{files} files, {messages} messages, {signals} signals, {warnings} warnings, refused: {refused:#?}");
+    let expected: Vec<&str> = REFUSED.iter().map(|(file, _)| *file).collect();
+    assert_eq!(refused.keys().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+fn reference(path: &Path) -> Vec<f64> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().trim().parse().unwrap()).collect()
+}
+
+/// comma's own decoder wrote the reference from the same bus.
+#[test]
+fn speed_and_steering_angle_of_a_drive_agree_with_an_independent_decoder() {
+    let Some(data) = corpus() else { return };
+    let database = Database::load(&data.join("dbc/opendbc/toyota_new_mc_pt_generated.dbc")).unwrap();
+    let plan = Plan::compile(&[database]);
+    let message = |name: &str| plan.find_message(name).unwrap();
+    let (wheels, steering) = (message("WHEEL_SPEEDS"), message("STEER_ANGLE_SENSOR"));
+    let (mut speeds, mut angles) = (Vec::new(), Vec::new());
+    let mut log = LogReader::open(&data.join("logs/comma2k19_rav4.log.zst"), Options::default()).unwrap();
+    while let Some(frame) = log.next() {
+        let frame = frame.unwrap();
+        if log.buses()[usize::from(frame.bus.0)] != "can0" {
+            continue;
+        }
+        let Some(found) = plan.find(frame.id) else { continue };
+        let value = |name: &str| {
+            let signal = plan.find_signal(found, name).unwrap();
+            plan.decode(found, frame.payload()).signals().find(|s| s.signal == signal).unwrap().value
+        };
+        if found == wheels {
+            let sum: f64 = ["FL", "FR", "RL", "RR"].iter().map(|w| value(&format!("WHEEL_SPEED_{w}")) / 3.6).sum();
+            speeds.push(sum / 4.0);
+        } else if found == steering {
+            angles.push(value("STEER_ANGLE") + value("STEER_FRACTION"));
+        }
+    }
+    assert_eq!(log.bad_lines().total(), 0);
+    for (name, found) in [("speed", speeds), ("steering_angle", angles)] {
+        let expected = reference(&data.join(format!("logs/comma2k19_rav4.{name}.csv")));
+        assert_eq!(found.len(), expected.len(), "{name}");
+        for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            // The reference has six decimals; nothing more is allowed than what that rounds away.
+            assert!((found - expected).abs() < 0.5e-6 + 1e-9, "{name} row {row}: {found} instead of {expected}");
+        }
+    }
+}
+
+#[test]
+fn all_logs_are_read_strictly() {
+    let Some(data) = corpus() else { return };
+    let mut frames = 0;
+    for entry in data.join("logs").read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "zst") {
+            frames += LogReader::open(&path, Options::default()).unwrap().map(Result::unwrap).count();
+        }
+    }
+    assert!(frames > 500_000, "{frames} frames");
+}

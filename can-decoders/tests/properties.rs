@@ -1,0 +1,253 @@
+//! The compiled plan against a decoder that follows the DBC's definitions bit by bit.
+
+use std::fmt::Write;
+
+use can_decoders::{CanId, Database, Fit, Plan, Raw, SignalIndex, Validity};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+struct Layout {
+    start: u32,
+    bits: u32,
+    little: bool,
+    signed: bool,
+    float: bool,
+    factor: f64,
+    offset: f64,
+    /// An earlier signal (modulo the place of this one) and the ranges of its raw values.
+    selected: Option<(usize, Vec<(u64, u64)>)>,
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    let bits = prop_oneof![1_u32..=8, 1_u32..=64, Just(32_u32), Just(64_u32)];
+    let start = prop_oneof![0_u32..64, 0_u32..512];
+    let factor = prop_oneof![Just(1.0), Just(1.0), Just(2.0), Just(-3.0), Just(0.1), Just(0.00390625), Just(1e12)];
+    let offset = prop_oneof![Just(0.0), Just(0.0), Just(-40.0), Just(0.5), Just(9_007_199_254_740_991.0)];
+    let ranges = proptest::collection::vec((0_u64..12, 0_u64..6).prop_map(|(low, more)| (low, low + more)), 1..3);
+    let selected = proptest::option::weighted(0.4, (0_usize..8, ranges));
+    (start, bits, any::<bool>(), any::<bool>(), any::<bool>(), factor, offset, selected).prop_map(
+        |(start, bits, little, signed, float, factor, offset, selected)| Layout {
+            start,
+            bits,
+            little,
+            signed,
+            float: float && matches!(bits, 32 | 64),
+            factor,
+            offset,
+            selected,
+        },
+    )
+}
+
+/// The layouts with the selectors' places made real: each selects from the signals before it.
+fn message() -> impl Strategy<Value = Vec<Layout>> {
+    proptest::collection::vec(layout(), 1..10).prop_map(|mut layouts| {
+        for index in 0..layouts.len() {
+            let selected = layouts[index].selected.take();
+            layouts[index].selected = selected.filter(|_| index > 0).map(|(by, ranges)| (by % index, ranges));
+        }
+        layouts
+    })
+}
+
+fn dbc(layouts: &[Layout], size: usize) -> String {
+    let mut text = format!("VERSION \"\"\n\nBU_: A\n\nBO_ 2566834709 M: {size} A\n");
+    let mut rest = String::new();
+    for (index, layout) in layouts.iter().enumerate() {
+        let selects = layouts.iter().any(|l| l.selected.as_ref().is_some_and(|(by, _)| *by == index));
+        let indicator = match (&layout.selected, selects) {
+            (None, false) => String::new(),
+            (None, true) => " M".to_owned(),
+            (Some((_, ranges)), false) => format!(" m{}", ranges[0].0),
+            (Some((_, ranges)), true) => format!(" m{}M", ranges[0].0),
+        };
+        let Layout { start, bits, factor, offset, .. } = layout;
+        let (order, sign) = (u8::from(layout.little), if layout.signed { '-' } else { '+' });
+        writeln!(text, " SG_ S{index}{indicator} : {start}|{bits}@{order}{sign} ({factor},{offset}) [0|0] \"\" A")
+            .unwrap();
+        if layout.float {
+            writeln!(rest, "SIG_VALTYPE_ 2566834709 S{index} : {};", bits / 32).unwrap();
+        }
+        if let Some((by, ranges)) = &layout.selected {
+            let ranges: Vec<String> = ranges.iter().map(|(low, high)| format!("{low}-{high}")).collect();
+            writeln!(rest, "SG_MUL_VAL_ 2566834709 S{index} S{by} {};", ranges.join(", ")).unwrap();
+        }
+    }
+    text + "\n" + &rest
+}
+
+/// The signal's bits, one by one; `None` when one of them is beyond the payload.
+fn reference_bits(layout: &Layout, payload: &[u8]) -> Option<u64> {
+    let bit = |position: u32| payload.get(position as usize / 8).map(|byte| u64::from(byte >> (position % 8) & 1));
+    let mut value = 0;
+    if layout.little {
+        for n in 0..layout.bits {
+            value |= bit(layout.start + n)? << n;
+        }
+    } else {
+        // Motorola: from the most significant bit downwards, then on at the next byte's bit 7.
+        let mut position = layout.start;
+        for _ in 0..layout.bits {
+            value = value << 1 | bit(position)?;
+            position = if position.is_multiple_of(8) { position + 15 } else { position - 1 };
+        }
+    }
+    Some(value)
+}
+
+fn reference_active(layouts: &[Layout], index: usize, payload: &[u8]) -> bool {
+    let Some((by, ranges)) = &layouts[index].selected else { return true };
+    let raw = reference_bits(&layouts[*by], payload);
+    reference_active(layouts, *by, payload)
+        && raw.is_some_and(|raw| ranges.iter().any(|(low, high)| raw >= *low && raw <= *high))
+}
+
+/// Exact where factor and offset are integers, in doubles otherwise: as cantools does it.
+fn reference_value(layout: &Layout, bits: u64) -> (Raw, f64) {
+    let Layout { factor, offset, .. } = *layout;
+    if layout.float {
+        let float = if layout.bits == 32 {
+            f64::from(f32::from_bits(u32::try_from(bits).unwrap()))
+        } else {
+            f64::from_bits(bits)
+        };
+        return (Raw::Float(float), float * factor + offset);
+    }
+    let negative = layout.signed && bits >> (layout.bits - 1) == 1;
+    let exact = i128::from(bits) - if negative { 1_i128 << layout.bits } else { 0 };
+    let raw = if layout.signed { Raw::Signed(i64::try_from(exact).unwrap()) } else { Raw::Unsigned(bits) };
+    let value = if factor.fract() == 0.0 && offset.fract() == 0.0 {
+        (exact * format!("{factor}").parse::<i128>().unwrap() + format!("{offset}").parse::<i128>().unwrap()) as f64
+    } else {
+        exact as f64 * factor + offset
+    };
+    (raw, value)
+}
+
+fn compile(text: &str) -> Plan {
+    let database = Database::parse("generated", text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    Plan::compile(&[database])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn decoding_equals_the_reference(
+        layouts in message(),
+        size in 0_usize..=64,
+        payload in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..=8),
+            proptest::collection::vec(any::<u8>(), 0..=80),
+            // Small values, so that multiplexors select something.
+            proptest::collection::vec(0_u8..8, 8..=64),
+        ],
+    ) {
+        let text = dbc(&layouts, size);
+        let plan = compile(&text);
+        let message = plan.find(CanId::extended(2_566_834_709 & 0x1FFF_FFFF).unwrap()).unwrap();
+        let decoded = plan.decode(message, &payload);
+        let fit = if payload.len() < size {
+            Fit::Short { missing: size - payload.len() }
+        } else if payload.len() > size {
+            Fit::Long { extra: payload.len() - size }
+        } else {
+            Fit::Exact
+        };
+        prop_assert_eq!(decoded.fit, fit);
+        let mut samples = decoded.signals();
+        for (index, layout) in layouts.iter().enumerate() {
+            if !reference_active(&layouts, index, &payload) {
+                continue;
+            }
+            let sample = samples.next();
+            prop_assert!(sample.is_some(), "S{} is missing\n{}", index, text);
+            let sample = sample.unwrap();
+            prop_assert_eq!(sample.signal, SignalIndex(u32::try_from(index).unwrap()), "{}", text);
+            let Some(bits) = reference_bits(layout, &payload) else {
+                prop_assert_eq!(sample.validity, Validity::Short);
+                prop_assert!(sample.value.is_nan());
+                continue;
+            };
+            let (raw, value) = reference_value(layout, bits);
+            if !value.is_finite() {
+                prop_assert_eq!(sample.validity, Validity::NotFinite);
+                prop_assert!(sample.value == value || value.is_nan() && sample.value.is_nan());
+                continue;
+            }
+            prop_assert_eq!(sample.validity, Validity::Valid);
+            prop_assert_eq!(sample.raw, raw, "S{}\n{}", index, text);
+            prop_assert_eq!(sample.value, value, "S{}\n{}", index, text);
+        }
+        prop_assert!(samples.next().is_none(), "too many signals\n{}", text);
+    }
+
+    #[test]
+    fn encoding_a_decoded_value_gives_the_same_bits(
+        mut layout in layout(),
+        payload in proptest::collection::vec(any::<u8>(), 73),
+    ) {
+        // Above 48 bits a double cannot tell all raw values apart once they are scaled.
+        layout.selected = None;
+        if layout.float { (layout.factor, layout.offset) = (1.0, 0.0); } else { layout.bits = layout.bits.min(48); }
+        if layout.offset > 1e6 { layout.offset = 17.0; }
+        let plan = compile(&dbc(std::slice::from_ref(&layout), 64));
+        let message = plan.find_message("M").unwrap();
+        let sample = plan.decode(message, &payload).signals().next().unwrap();
+        prop_assume!(sample.validity == Validity::Valid);
+        // On all ones and all zeros: the signal's bits are written, and no others.
+        for background in [0_u8, 0xFF] {
+            let mut written = vec![background; payload.len()];
+            plan.encode(message, &[(sample.signal, sample.value)], &mut written).unwrap();
+            let again = plan.decode(message, &written).signals().next().unwrap();
+            prop_assert_eq!(again, sample);
+            let changed: u32 = written.iter().map(|byte| (byte ^ background).count_ones()).sum();
+            prop_assert!(changed <= layout.bits);
+        }
+        let mut same = payload.clone();
+        plan.encode(message, &[(sample.signal, sample.value)], &mut same).unwrap();
+        prop_assert_eq!(same, payload);
+    }
+}
+
+/// A file with one of everything, to be damaged.
+const SPECIMEN: &str = include_str!("../dbc/obd2.dbc");
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn damaged_files_never_panic(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0_u8..5), 1..12),
+        payload in proptest::collection::vec(any::<u8>(), 0..=64),
+    ) {
+        let mut bytes = SPECIMEN.as_bytes().to_vec();
+        for (at, other, byte, kind) in edits {
+            if bytes.is_empty() { break; }
+            let (at, other) = (at.index(bytes.len()), other.index(bytes.len()));
+            match kind {
+                0 => bytes[at] = byte,
+                1 => { bytes.remove(at); }
+                2 => bytes.insert(at, byte),
+                // A piece of the file somewhere else.
+                3 => {
+                    let piece = bytes[at..bytes.len().min(at + usize::from(byte))].to_vec();
+                    bytes.splice(other..other, piece);
+                }
+                _ => bytes.truncate(at.max(bytes.len() / 2)),
+            }
+        }
+        if let Ok(database) = Database::parse("damaged", &bytes) {
+            let plan = Plan::compile(&[database]);
+            for message in plan.messages() {
+                let index = plan.find(message.id).unwrap();
+                prop_assert!(plan.decode(index, &payload).signals().count() <= message.signals.len());
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Database::parse("arbitrary", &bytes);
+    }
+}
