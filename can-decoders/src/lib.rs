@@ -1,4 +1,5 @@
 //! CAN frames, DBC databases compiled to decode plans, and candump logs.
+pub mod candump;
 pub mod dbc;
 pub mod decode;
 pub mod encode;
@@ -7,6 +8,7 @@ mod index;
 mod op;
 pub mod plan;
 
+pub use candump::{LogError, LogReader, LogWriter};
 pub use dbc::{Database, DbcError};
 pub use decode::{Decoded, Fit, Raw, Sample, Samples, Validity};
 pub use encode::EncodeError;
