@@ -1,5 +1,7 @@
 //! Sources: where frames come from. Thin shells around the engine.
 
+pub mod sim;
+
 use std::time::Duration;
 
 use can_decoders::Frame;

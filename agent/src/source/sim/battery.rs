@@ -135,7 +135,8 @@ impl Battery {
             self.voltages[index] =
                 interpolate(&OPEN_CIRCUIT, cell.charge) - self.current * cell.resistance * warm - cell.polarisation;
             // An internal short discharges the cell and raises its resistance; it stops 15 % below the others.
-            lag(&mut cell.resistance, if leaking { 0.003_5 } else { cell.resistance.min(0.001_25) }, dt, 4.0);
+            let resistance = if leaking { 0.003_5 } else { cell.resistance.min(0.001_25) };
+            lag(&mut cell.resistance, resistance, dt, 4.0);
         }
         self.balance(dt, demand.leaking_cell);
         let heat = self.current * self.current * 0.015;
@@ -169,8 +170,8 @@ impl Battery {
         let charge = self.charge();
         let power = if demand.recuperate && demand.brake > 0.02 && charge < 0.8 {
             -9000.0 * (demand.brake * 6.0).min(1.0)
-        } else if demand.accelerator > 0.35 && charge > 0.42 {
-            9000.0 * ((demand.accelerator - 0.35) * 2.0).min(1.0)
+        } else if demand.accelerator > 0.5 && charge > 0.45 {
+            9000.0 * ((demand.accelerator - 0.5) * 3.0).min(1.0)
         } else {
             -900.0 - 16_000.0 * (CHARGE_TARGET - charge)
         };

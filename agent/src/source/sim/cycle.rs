@@ -80,7 +80,8 @@ impl Cycle {
         self.phase_left_s -= dt;
         let before = self.road.speed;
         // Cars accelerate less at speed: the demand has to stay feasible.
-        let rate = if self.segment.speed > before { self.segment.rate * (1.0 - before / 55.0) } else { self.segment.rate };
+        let rate =
+            if self.segment.speed > before { self.segment.rate * (1.0 - before / 55.0) } else { self.segment.rate };
         ramp(&mut self.road.speed, self.segment.speed, dt, rate);
         self.road.acceleration = (self.road.speed - before) / dt;
         if self.road.speed == self.segment.speed {
@@ -118,7 +119,7 @@ impl Cycle {
         let kmh = |x: f64| x / 3.6;
         let mut segment = Segment { speed: 0.0, rate: uniform(rng, 0.7, 1.9), hold_s: 0.0, turn: 0.0 };
         match self.phase {
-            Phase::Town if self.segment.speed > 0.0 && rng.f64() < 0.33 => {
+            Phase::Town if self.segment.speed > 0.0 && rng.f64() < 0.42 => {
                 segment.hold_s = if rng.f64() < 0.15 { uniform(rng, 20.0, 45.0) } else { uniform(rng, 3.0, 20.0) };
             }
             Phase::Town if rng.f64() < 0.3 => {
