@@ -186,7 +186,7 @@ impl Delivery {
         now: Instant,
     ) -> Option<Duration> {
         let (class, first) = (message.class, message.batch);
-        let Some(open) = self.open.get_mut(&(class.rank(), first)) else { return None };
+        let open = self.open.get_mut(&(class.rank(), first))?;
         open.left = open.left.saturating_sub(1);
         match verdict {
             Verdict::Delivered => self.patience[class.rank()].reset(),

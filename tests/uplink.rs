@@ -1,0 +1,509 @@
+//! The MQTT uplink against a real mosquitto, through networks that fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is the report")]
+
+#[path = "support/uplink_fixture.rs"]
+mod fixture;
+#[path = "support/memory_outbox.rs"]
+mod memory_outbox;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+#[path = "support/proxy.rs"]
+mod proxy;
+#[path = "support/scripted_gateway.rs"]
+mod scripted_gateway;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fixture::{Arrival, Running, arrivals, config, first_arrivals, outbox, telemetry};
+use mosquitto::{Mosquitto, Subscriber, wait_until};
+use outrider::event::{Class, LossCause};
+use outrider::outbox::Outbox;
+use outrider::uplink::{LinkState, PayloadFormat};
+use proxy::Proxy;
+use scripted_gateway::ScriptedGateway;
+
+#[test]
+fn cuts_lose_nothing_and_keep_the_order_of_each_class() {
+    const EVENTS: u64 = 20_000;
+    const CUTS: u64 = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path());
+    let subscriber = Subscriber::start(&broker);
+    let proxy = Proxy::start(broker.port);
+    let outbox = outbox(4);
+    for i in 0..EVENTS {
+        let class = Class::ALL[usize::try_from(i * 7 % 5).unwrap()];
+        outbox.lock().unwrap().append(&telemetry(class, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let sent = outbox.lock().unwrap().held();
+    assert_eq!(sent.len(), 20_000);
+
+    let uplink = Running::start(config(proxy.port), &outbox);
+    for cut in 1..=CUTS {
+        let target = EVENTS / 4 / (CUTS + 1) * cut;
+        wait_until("progress", || uplink.monitor.snapshot().acked >= target);
+        proxy.cut();
+    }
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let seen = || arrivals(&subscriber).iter().map(|a| a.seq).collect::<BTreeSet<_>>();
+    wait_until("the subscriber to have all", || subscriber.count() >= 5_000 && seen().len() == sent.len());
+
+    let arrivals = arrivals(&subscriber);
+    assert_eq!(seen().into_iter().collect::<Vec<_>>(), sent, "none missing, none invented");
+    for (class, seqs) in by_class(&first_arrivals(&arrivals)) {
+        assert!(seqs.is_sorted(), "{class} out of order");
+    }
+    let link = uplink.monitor.snapshot();
+    assert!(link.connects > CUTS, "{link:?}");
+    let duplicates = arrivals.len() - sent.len();
+    assert!(u64::try_from(duplicates).unwrap() <= link.resent * 4, "{duplicates} duplicates, {link:?}");
+    // What a cut can leave in doubt is the window.
+    assert!(duplicates <= usize::try_from(CUTS).unwrap() * 64 * 4, "{duplicates} duplicates");
+    assert_eq!((link.rejected, link.unclaimed, link.outbox_errors), (0, 0, 0));
+}
+
+fn by_class(arrivals: &[Arrival]) -> BTreeMap<String, Vec<u64>> {
+    let mut classes: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for arrival in arrivals {
+        classes.entry(arrival.class.clone()).or_default().push(arrival.seq);
+    }
+    classes
+}
+
+#[test]
+fn a_backlog_drains_without_a_new_event_and_new_events_go_out_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path());
+    let subscriber = Subscriber::start(&broker);
+    let outbox = outbox(1);
+    for i in 0..2_000 {
+        outbox.lock().unwrap().append(&telemetry(Class::Telemetry, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // The waker is never called for these.
+    let uplink = Running::start(config(broker.port), &outbox);
+    wait_until("the backlog to drain", || outbox.lock().unwrap().is_empty());
+    wait_until("its arrival", || subscriber.count() >= 2_000);
+
+    // Now the uplink sleeps; the waker is all that tells it.
+    outbox.lock().unwrap().append(&telemetry(Class::Critical, 1)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    uplink.waker.notify();
+    wait_until("the new event", || subscriber.count() >= 2_001);
+    let last = subscriber.received().pop().unwrap();
+    assert_eq!((last.topic.as_str(), last.content_type.as_str()), ("outrider/v1/critical", "application/cbor-seq"));
+    assert_eq!(last.properties, "schema:1 class:critical vehicle:v1 seq:2001-2001");
+}
+
+#[test]
+fn an_alert_overtakes_a_backlog_of_telemetry() {
+    const WINDOW: u16 = 8;
+    let outbox = outbox(1);
+    for i in 0..500 {
+        outbox.lock().unwrap().append(&telemetry(Class::Telemetry, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // The gateway acknowledges the 100th message only once the alert waits: everything else is decided by the schedule.
+    let alert_waits = Arc::new(AtomicBool::new(false));
+    let (seen, waits) = (Arc::new(Mutex::new(0)), Arc::clone(&alert_waits));
+    let count = Arc::clone(&seen);
+    let gateway = ScriptedGateway::start(&[], move |publish| {
+        *count.lock().unwrap() += 1;
+        if *count.lock().unwrap() == 100 {
+            wait_until("the alert", || waits.load(Ordering::SeqCst));
+        }
+        vec![(publish.id, 0)]
+    });
+    let mut config = config(gateway.port);
+    config.window = WINDOW;
+    let uplink = Running::start(config, &outbox);
+    wait_until("100 messages", || *seen.lock().unwrap() >= 100);
+    for i in 0..40 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    uplink.waker.notify();
+    alert_waits.store(true, Ordering::SeqCst);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+
+    let topics: Vec<_> = gateway.published().into_iter().map(|p| p.topic).collect();
+    let first = topics.iter().position(|topic| topic.ends_with("/alert")).unwrap();
+    // At most a window was handed over while the 100th waited, and one more goes to the share.
+    let bound = 100 + usize::from(WINDOW) + 1;
+    assert!(first <= bound, "first alert is message {first}, bound {bound}");
+    let last = topics.iter().rposition(|topic| topic.ends_with("/alert")).unwrap();
+    let telemetry_between = topics[first..last].iter().filter(|topic| topic.ends_with("/telemetry")).count();
+    assert!((4..=6).contains(&telemetry_between), "one in eight: {telemetry_between} among 40 alerts");
+}
+
+#[test]
+fn a_broker_that_restarts_gets_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Mosquitto::start(dir.path());
+    let subscriber = Subscriber::start(&broker);
+    let outbox = outbox(1);
+    for i in 0..6_000 {
+        outbox.lock().unwrap().append(&telemetry(Class::Status, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let uplink = Running::start(config(broker.port), &outbox);
+    wait_until("progress", || uplink.monitor.snapshot().acked >= 1_000);
+    broker.stop();
+    wait_until("the uplink to notice", || uplink.monitor.state() != LinkState::Up);
+    assert!(!outbox.lock().unwrap().is_empty());
+    broker.start_again();
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    wait_until("the subscriber to have all", || first_arrivals(&arrivals(&subscriber)).len() == 6_000);
+    assert!(first_arrivals(&arrivals(&subscriber)).is_sorted_by_key(|a| a.seq));
+}
+
+#[test]
+fn a_black_hole_is_noticed_by_missing_acknowledgements() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path());
+    let subscriber = Subscriber::start(&broker);
+    let proxy = Proxy::start(broker.port);
+    let outbox = outbox(1);
+    let mut config = config(proxy.port);
+    config.ack_timeout = Duration::from_millis(300);
+    config.connect_timeout = Duration::from_secs(1);
+    let uplink = Running::start(config, &outbox);
+    wait_until("a connection", || uplink.monitor.state() == LinkState::Up);
+    proxy.swallow(true);
+    let seq = outbox.lock().unwrap().append(&telemetry(Class::Alert, 0)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    uplink.waker.notify();
+    wait_until("the watchdog", || {
+        uplink.monitor.snapshot().last_error.is_some_and(|error| error.contains("no acknowledgement"))
+    });
+    assert_eq!(outbox.lock().unwrap().held(), [seq], "what is not acknowledged stays");
+    proxy.swallow(false);
+    wait_until("recovery", || outbox.lock().unwrap().is_empty());
+    wait_until("arrival", || subscriber.count() >= 1);
+    assert!(arrivals(&subscriber).iter().all(|a| a.seq == seq));
+}
+
+#[test]
+fn a_gateway_that_forgets_one_message_is_asked_again() {
+    let outbox = outbox(1);
+    for i in 0..50 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // The first connection never acknowledges packet 3: the identifier comes up again and the message is parked.
+    let gateway = ScriptedGateway::start(&[], |publish| match (publish.connection, publish.id) {
+        (1, 3) => vec![],
+        (_, id) => vec![(id, 0)],
+    });
+    let mut config = config(gateway.port);
+    config.window = 8;
+    config.ack_timeout = Duration::from_millis(300);
+    let uplink = Running::start(config, &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let mut acked = outbox.lock().unwrap().acked.clone();
+    acked.sort_unstable();
+    assert_eq!(acked, (1..=50).collect::<Vec<_>>());
+    assert!(uplink.monitor.snapshot().failures >= 1);
+}
+
+#[test]
+fn acknowledgements_out_of_order_go_to_the_right_messages() {
+    let outbox = outbox(1);
+    for i in 0..400 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // Receive maximum 5; acknowledged two by two, the later one first, so that identifiers collide. Every
+    // seventh message is refused: exactly those must be missed.
+    let mut waiting: Option<(u16, u8)> = None;
+    let mut n = 0;
+    let gateway = ScriptedGateway::start(&[0x21, 0, 5], move |publish| {
+        n += 1;
+        let reason = if n % 7 == 0 { 0x99 } else { 0 };
+        match waiting.take() {
+            None if n < 399 => {
+                waiting = Some((publish.id, reason));
+                vec![]
+            }
+            None => vec![(publish.id, reason)],
+            Some(earlier) => vec![(publish.id, reason), earlier],
+        }
+    });
+    let mut config = config(gateway.port);
+    config.ack_timeout = Duration::from_secs(1);
+    let uplink = Running::start(config, &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    // A message is delivered if the gateway's last answer to it said so: rebuild that from its own log.
+    let outbox = outbox.lock().unwrap();
+    let refused: BTreeSet<u64> = outbox.rejected.iter().map(|(seq, _)| *seq).collect();
+    let log = gateway.published();
+    let expected: BTreeSet<u64> =
+        log.iter().enumerate().filter(|(i, _)| (i + 1) % 7 == 0).map(|(_, p)| fixture::seqs(&p.payload)[0]).collect();
+    assert!(refused.is_subset(&expected), "refused {refused:?}, the gateway refused {expected:?}");
+    assert!(!refused.is_empty());
+    assert_eq!(outbox.acked.len() + refused.len(), 400);
+    assert!(outbox.acked.iter().all(|seq| !refused.contains(seq)));
+    assert!(uplink.monitor.snapshot().published >= 400);
+}
+
+#[test]
+fn a_gateway_without_room_is_left_in_peace_and_asked_again() {
+    let outbox = outbox(1);
+    for i in 0..30 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let mut n = 0;
+    let gateway = ScriptedGateway::start(&[], move |publish| {
+        n += 1;
+        // Quota exceeded, then an unspecified error, then all is well.
+        vec![(
+            publish.id,
+            if n <= 10 {
+                0x97
+            } else if n == 11 {
+                0x80
+            } else {
+                0
+            },
+        )]
+    });
+    let uplink = Running::start(config(gateway.port), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let outbox = outbox.lock().unwrap();
+    let acked: BTreeSet<u64> = outbox.acked.iter().copied().collect();
+    assert_eq!(acked, (1..=30).collect());
+    assert!(outbox.rejected.is_empty());
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.connects, link.failures, link.deferred, link.rejected), (1, 0, 11, 0), "{link:?}");
+}
+
+#[test]
+fn too_large_said_only_afterwards_is_learnt() {
+    let outbox = outbox(8);
+    for i in 0..64 {
+        outbox.lock().unwrap().append(&telemetry(Class::Telemetry, i)).unwrap();
+    }
+    outbox.lock().unwrap().append(&fixture::large(Class::Bulk, 5_000)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    // As mosquitto's message_size_limit does: nothing in the CONNACK, "packet too large" in the PUBACK.
+    let gateway =
+        ScriptedGateway::start(&[], |publish| vec![(publish.id, if publish.payload.len() > 400 { 0x95 } else { 0 })]);
+    let _uplink = Running::start(config(gateway.port), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let outbox = outbox.lock().unwrap();
+    let acked: BTreeSet<u64> = outbox.acked.iter().copied().collect();
+    assert_eq!(acked, (1..=64).collect());
+    assert_eq!(outbox.rejected, [(65, LossCause::Oversize)]);
+}
+
+#[test]
+fn what_is_too_large_is_divided_and_a_single_event_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::with_config(dir.path(), "max_packet_size 2000", "allow_anonymous true");
+    let subscriber = Subscriber::start(&broker);
+    let outbox = outbox(64);
+    let mut expected = BTreeSet::new();
+    for i in 0..200 {
+        // Event 100 of the batch in the middle does not fit even alone.
+        let event = if i == 100 { fixture::large(Class::Alert, 4_000) } else { telemetry(Class::Alert, i) };
+        let seq = outbox.lock().unwrap().append(&event).unwrap();
+        if i != 100 {
+            expected.insert(seq);
+        }
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let uplink = Running::start(config(broker.port), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    wait_until("all that fit", || first_arrivals(&arrivals(&subscriber)).len() == expected.len());
+    let arrived: BTreeSet<u64> = arrivals(&subscriber).iter().map(|a| a.seq).collect();
+    assert_eq!(arrived, expected);
+    assert!(subscriber.received().iter().all(|m| m.payload.len() < 2_000));
+    for message in subscriber.received() {
+        let seqs = fixture::seqs(&message.payload);
+        let range = format!("seq:{}-{}", seqs[0], seqs[seqs.len() - 1]);
+        assert!(message.properties.ends_with(&range), "{} but {range}", message.properties);
+    }
+    assert_eq!(outbox.lock().unwrap().rejected, [(101, LossCause::Oversize)]);
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.connects, link.failures, link.rejected), (1, 0, 1), "{link:?}");
+}
+
+#[test]
+fn a_class_that_is_not_authorised_becomes_a_gap_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let acl = dir.path().join("acl");
+    std::fs::write(&acl, "topic write outrider/v1/alert\ntopic write outrider/v1/status\n").unwrap();
+    let listener = format!("allow_anonymous true\nacl_file {}", acl.display());
+    let broker = Mosquitto::with_config(dir.path(), "", &listener);
+    let subscriber = Subscriber::start(&broker);
+    let outbox = outbox(1);
+    outbox.lock().unwrap().explains = true;
+    for i in 0..10 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    let forbidden = outbox.lock().unwrap().append(&telemetry(Class::Telemetry, 0)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    let uplink = Running::start(config(broker.port), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    assert_eq!(outbox.lock().unwrap().rejected, [(forbidden, LossCause::Rejected)]);
+    wait_until("the alerts and the gap", || subscriber.count() >= 11);
+    let classes = by_class(&arrivals(&subscriber));
+    assert_eq!((classes["alert"].len(), classes["status"].len(), classes.get("telemetry")), (10, 1, None));
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.failures, link.rejected, link.acked), (0, 1, 11), "{link:?}");
+}
+
+#[test]
+fn tls_with_a_private_authority_and_a_client_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = fixture::Pki::make(dir.path());
+    let broker = Mosquitto::with_config(dir.path(), "", &pki.listener());
+    let subscriber = Subscriber::start(&broker);
+    let outbox = outbox(1);
+    let seq = outbox.lock().unwrap().append(&telemetry(Class::Alert, 0)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+
+    let mut config = config(broker.port);
+    config.host = "localhost".into();
+    config.tls = Some(pki.client(true));
+    let mut uplink = Running::start(config.clone(), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    wait_until("arrival", || subscriber.count() >= 1);
+    assert_eq!(arrivals(&subscriber)[0].seq, seq);
+    uplink.stop();
+
+    // By its address: only with the name that the certificate carries.
+    config.host = "127.0.0.1".into();
+    fails_with(config.clone(), "another name");
+    config.tls.as_mut().unwrap().server_name = Some("localhost".into());
+    let uplink = Running::start(config.clone(), &outbox);
+    wait_until("a connection", || uplink.monitor.state() == LinkState::Up);
+    drop(uplink);
+
+    // Without a client certificate the gateway refuses.
+    config.tls = Some(pki.client(false));
+    config.host = "localhost".into();
+    fails_with(config, "check cert_file and key_file");
+}
+
+#[test]
+fn a_gateway_of_a_foreign_authority_is_refused_and_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = fixture::Pki::make(dir.path());
+    let broker = Mosquitto::with_config(dir.path(), "", &pki.listener());
+    let mut config = config(broker.port);
+    config.host = "localhost".into();
+    let mut tls = pki.client(true);
+    tls.ca_file = pki.foreign_ca();
+    config.tls = Some(tls);
+    fails_with(config, "not signed by an authority in ca_file");
+}
+
+/// The link does not come up, says why, and keeps trying; nothing is lost.
+fn fails_with(config: outrider::uplink::MqttConfig, words: &str) {
+    let outbox = outbox(1);
+    let seq = outbox.lock().unwrap().append(&telemetry(Class::Alert, 0)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    let uplink = Running::start(config, &outbox);
+    wait_until("three attempts", || uplink.monitor.snapshot().failures >= 3);
+    let link = uplink.monitor.snapshot();
+    let error = link.last_error.unwrap();
+    assert!(error.contains(words), "{error}");
+    assert_eq!(outbox.lock().unwrap().held(), [seq]);
+    assert_eq!((link.acked, link.rejected), (0, 0));
+}
+
+#[test]
+fn json_lines_keep_every_digit() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path());
+    let subscriber = Subscriber::start(&broker);
+    let outbox = outbox(3);
+    for i in 0..3 {
+        let mut event = telemetry(Class::Telemetry, i);
+        event.time_ns = u64::MAX - i;
+        outbox.lock().unwrap().append(&event).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let mut config = config(broker.port);
+    config.payload = PayloadFormat::Json;
+    let _uplink = Running::start(config, &outbox);
+    wait_until("arrival", || subscriber.count() >= 1);
+    let message = subscriber.received().remove(0);
+    assert_eq!(message.content_type, "application/x-ndjson");
+    let text = String::from_utf8(message.payload).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    for (i, line) in (0u64..).zip(&lines) {
+        assert_eq!(line["t"].as_u64(), Some(u64::MAX - i));
+        assert_eq!(line["seq"].as_u64(), Some(i + 1));
+        assert_eq!(line["kind"], "signals");
+        assert_eq!(line["body"]["values"]["value"].as_f64(), Some(f64::from(u32::try_from(i).unwrap()) + 0.5));
+    }
+}
+
+#[test]
+fn shutdown_sends_what_waits_and_says_goodbye() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path());
+    let subscriber = Subscriber::start(&broker);
+    let outbox = outbox(1);
+    let mut uplink = Running::start(config(broker.port), &outbox);
+    wait_until("a connection", || uplink.monitor.state() == LinkState::Up);
+    for i in 0..3_000 {
+        outbox.lock().unwrap().append(&telemetry(Class::Bulk, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // Nobody called the waker: the shutdown itself has to look.
+    uplink.stop();
+    assert!(outbox.lock().unwrap().is_empty());
+    assert_eq!(uplink.monitor.state(), LinkState::Down);
+    wait_until("arrival", || subscriber.count() >= 3_000);
+    let log = std::fs::read_to_string(dir.path().join("mosquitto.log")).unwrap();
+    assert!(log.contains("Client v1 disconnected."), "a DISCONNECT, not a broken connection: {log}");
+}
+
+#[test]
+fn shutdown_without_a_link_ends_at_once_and_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path());
+    let proxy = Proxy::start(broker.port);
+    proxy.refuse(true);
+    let outbox = outbox(1);
+    let seq = outbox.lock().unwrap().append(&telemetry(Class::Critical, 0)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    let mut config = config(proxy.port);
+    // Neither the drain nor a back-off may hold it up: both are longer than a test waits.
+    config.drain_timeout = mosquitto::PATIENCE * 10;
+    config.backoff_min = mosquitto::PATIENCE * 10;
+    config.backoff_max = config.backoff_min;
+    let mut uplink = Running::start(config, &outbox);
+    wait_until("a failure", || uplink.monitor.snapshot().failures == 1);
+    assert_eq!(proxy.accepted(), 1);
+    uplink.stop();
+    assert_eq!(outbox.lock().unwrap().held(), [seq]);
+}
+
+#[test]
+fn a_link_that_was_refused_comes_up_when_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path());
+    let subscriber = Subscriber::start(&broker);
+    let proxy = Proxy::start(broker.port);
+    proxy.refuse(true);
+    let outbox = outbox(1);
+    outbox.lock().unwrap().append(&telemetry(Class::Alert, 0)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    let uplink = Running::start(config(proxy.port), &outbox);
+    wait_until("some failures", || uplink.monitor.snapshot().failures >= 3);
+    proxy.refuse(false);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    wait_until("arrival", || subscriber.count() >= 1);
+    assert_eq!(uplink.monitor.snapshot().connects, 1);
+}
