@@ -216,8 +216,8 @@ pub struct Contribution {
     pub part: f64,
     /// What the model expected, in the feature's unit; null when the model has no expectation.
     pub expected: Option<f64>,
-    /// What was observed, in the feature's unit.
-    pub observed: f64,
+    /// What was observed, in the feature's unit; null when it was missing at that moment.
+    pub observed: Option<f64>,
 }
 
 /// Why events were lost.

@@ -5,7 +5,7 @@ fn samples() -> Vec<Event> {
     let bodies = vec![
         Body::Agent(AgentState { state: "started", version: "0.1.0" }),
         Body::Anomaly(Anomaly {
-            top: vec![Contribution { name: name.clone(), part: 4.2, expected: Some(800.0), observed: 3000.5 }],
+            top: vec![Contribution { name: name.clone(), part: 4.2, expected: Some(800.0), observed: Some(3000.5) }],
             model: "demo".into(),
             phase: AnomalyPhase::Raised,
             score: 4.2,

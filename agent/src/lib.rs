@@ -1,9 +1,15 @@
 //! Outrider, the in-vehicle edge agent: CAN frames in, decisions on board, events out, nothing lost silently.
 //!
-//! See `ARCHITECTURE.md` for the map. The way of a frame: [`source`] → [`engine`] → [`outbox`] → [`uplink`].
+//! See `ARCHITECTURE.md` for the map. The way of a frame: [`source`] → [`engine`] → [`outbox`] → [`uplink`];
+//! [`runtime`] joins them, [`cli`] is the program's face.
 
+pub mod audit;
+pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod event;
+pub mod model;
 pub mod outbox;
+pub mod runtime;
 pub mod source;
 pub mod uplink;

@@ -1,1 +1,280 @@
-//! The engine: frames and time in, events out. Pure: no I/O, no clock, no threads.
+//! The engine: frames and time in, events out.
+//!
+//! It is synchronous and pure: no I/O, no clock, no threads, and no allocation per frame once
+//! warm. The same frames with the same configuration and models give the same events, to the byte,
+//! whether they come from a bus, a recording or a simulation. Time is what the frames and
+//! [`Engine::advance`] say.
+//!
+//! A frame's whole way is [`Engine::frame`]; what happens as time passes is [`Engine::advance`]:
+//!
+//! ```text
+//!  frame ─▶ time passes ─▶ which bus ─▶ which message ─▶ decode ─▶ last values
+//!               │                                                      │
+//!               ▼  due at grid points of time                          ▼
+//!        detectors, collections, silence, health  ◀────────────────────┘
+//! ```
+//!
+//! Everything that is not a frame happens at grid points: multiples of a period since the epoch. A
+//! grid point at time T sees exactly the frames with times below T.
+
+pub mod catalog;
+pub mod collect;
+pub mod debounce;
+pub mod detector;
+pub mod features;
+mod health;
+mod state;
+
+use can_decoders::{Frame, FrameKind, SignalIndex, Validity};
+
+pub use catalog::{ANY_BUS, Bus, Catalog, MessageId, NameError, SignalId};
+pub use collect::{CollectSpec, Collector, Mode};
+pub use detector::{Detector, ModelFeature, ModelSpec, Network, Target};
+pub use features::{FeatureSet, FeatureSpec, Function};
+pub use health::{HealthMonitor, HealthSpec};
+pub use state::{MessageSlot, Slot, State};
+
+use crate::event::Event;
+
+/// What the engine gives out.
+pub trait Sink {
+    /// An event.
+    fn event(&mut self, event: Event);
+    /// The features of model `model` at a grid point, NaN where one could not be computed.
+    fn features(&mut self, _model: usize, _now_ns: u64, _values: &[f64]) {}
+    /// The score of model `model` at a grid point, with the part of each target, all rounded.
+    fn score(&mut self, _model: usize, _now_ns: u64, _score: f64, _parts: &mut dyn Iterator<Item = f64>) {}
+}
+
+impl Sink for Vec<Event> {
+    fn event(&mut self, event: Event) {
+        self.push(event);
+    }
+}
+
+/// A pause longer than this is not played through grid point by grid point: the clock was set, or
+/// a recording has a hole. What was measured before it no longer says anything. Nanoseconds.
+pub const JUMP_NS: u64 = 60_000_000_000;
+
+/// A frame that is older than the engine's time by more than this says that the clock was set back; by less, that
+/// frames of two buses came a little out of order. Nanoseconds.
+pub const BACK_NS: u64 = 1_000_000_000;
+
+/// Times are held below the year 2100, so that sums of times and periods never overflow, whatever a recording says.
+const MAX_TIME_NS: u64 = 4_102_444_800_000_000_000;
+
+/// The engine. See the module's documentation.
+pub struct Engine {
+    catalog: Catalog,
+    state: State,
+    detectors: Vec<Detector>,
+    collectors: Vec<Collector>,
+    /// Per signal: the collectors that aggregate it, as (collector, position) pairs.
+    sampled: Vec<Box<[(u16, u32)]>>,
+    health: HealthMonitor,
+    timers: Vec<Timer>,
+    next_due_ns: u64,
+    now_ns: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Timer {
+    due_ns: u64,
+    period_ns: u64,
+    job: Job,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Silence,
+    Detector(usize),
+    Collector(usize),
+    Health,
+}
+
+impl Engine {
+    /// An engine for the buses of `catalog`. All memory for frames is taken here.
+    pub fn new(catalog: Catalog, health: HealthSpec, collectors: Vec<Collector>, detectors: Vec<Detector>) -> Self {
+        let mut sampled = vec![Vec::new(); catalog.signal_count()];
+        for (c, collector) in (0u16..).zip(&collectors) {
+            for (position, id) in (0u32..).zip(collector.sampled()) {
+                sampled[id.0 as usize].push((c, position));
+            }
+        }
+        // At one grid point, silence is found before models look, and health is told last.
+        let mut timers = vec![Timer { due_ns: 0, period_ns: health::SILENCE_CHECK_NS, job: Job::Silence }];
+        for (i, detector) in detectors.iter().enumerate() {
+            timers.push(Timer { due_ns: 0, period_ns: detector.spec().period_ns, job: Job::Detector(i) });
+        }
+        for (i, collector) in collectors.iter().enumerate() {
+            timers.push(Timer { due_ns: 0, period_ns: collector.period_ns(), job: Job::Collector(i) });
+        }
+        timers.push(Timer { due_ns: 0, period_ns: health.period_ns, job: Job::Health });
+        Self {
+            state: State::new(catalog.signal_count(), catalog.message_count()),
+            health: HealthMonitor::new(health, &catalog),
+            sampled: sampled.into_iter().map(Vec::into_boxed_slice).collect(),
+            catalog,
+            detectors,
+            collectors,
+            timers,
+            next_due_ns: 0,
+            now_ns: 0,
+        }
+    }
+
+    /// Takes one frame through.
+    pub fn frame(&mut self, frame: &Frame, sink: &mut impl Sink) {
+        // 1. Time: everything due before this frame happens before it.
+        let time_ns = frame.time_ns.clamp(1, MAX_TIME_NS);
+        if time_ns < self.now_ns {
+            if self.now_ns - time_ns > BACK_NS {
+                self.jump(time_ns);
+            } else {
+                self.health.late_frame();
+            }
+        }
+        self.advance(time_ns, sink);
+        let now_ns = self.now_ns;
+
+        // 2. Bus.
+        let Some(bus) = self.catalog.route(frame.bus) else {
+            return self.health.unrouted(frame.bus);
+        };
+        self.health.bus_mut(bus).frames += 1;
+        match frame.kind {
+            FrameKind::Error => {
+                self.health.bus_mut(bus).errors += 1;
+                return;
+            }
+            FrameKind::Remote => return,
+            FrameKind::Data | FrameKind::Fd { .. } => {}
+        }
+
+        // 3. Message.
+        let plan = &self.catalog.buses()[bus].plan;
+        let Some(message) = plan.find(frame.id) else {
+            return self.health.unknown(bus, frame.id);
+        };
+        let id = self.catalog.message_id(bus, message);
+        if self.health.is_silent(id) {
+            let before_ns = self.state.message(id).last_ns;
+            let period_ns = health::expected_period(id, &self.state, &self.catalog).unwrap_or(0.0);
+            self.health.seen(id, before_ns, &self.catalog, now_ns, period_ns, sink);
+            let slot = self.state.message_mut(id);
+            slot.last_ns = now_ns;
+        }
+        let slot = self.state.message_mut(id);
+        if slot.frames == 0 {
+            slot.first_ns = now_ns;
+        } else {
+            slot.longest_ns = slot.longest_ns.max(now_ns - slot.last_ns);
+        }
+        slot.frames += 1;
+        slot.last_ns = now_ns;
+
+        // 4. Decode; 5. last values.
+        let decoded = plan.decode(message, frame.payload());
+        let health = self.health.bus_mut(bus);
+        match decoded.fit {
+            can_decoders::Fit::Exact => {}
+            can_decoders::Fit::Short { .. } => health.too_short += 1,
+            can_decoders::Fit::Long { .. } => health.too_long += 1,
+        }
+        let base = self.catalog.signal_base(bus);
+        for sample in decoded.signals() {
+            let SignalIndex(index) = sample.signal;
+            let id = SignalId(base + index);
+            self.state.set_signal(id, Slot { value: sample.value, time_ns: now_ns, validity: sample.validity });
+            if sample.validity != Validity::Valid {
+                health.invalid += 1;
+                continue;
+            }
+            for &(collector, position) in &*self.sampled[id.0 as usize] {
+                self.collectors[usize::from(collector)].sample(position as usize, sample.value);
+            }
+        }
+    }
+
+    /// Time passes: does what is due up to and including `now_ns`, in order. Earlier times are ignored.
+    pub fn advance(&mut self, now_ns: u64, sink: &mut impl Sink) {
+        let now_ns = now_ns.min(MAX_TIME_NS);
+        if now_ns < self.next_due_ns {
+            self.now_ns = self.now_ns.max(now_ns);
+            return;
+        }
+        if self.now_ns == 0 || now_ns - self.now_ns > JUMP_NS {
+            self.jump(now_ns);
+        }
+        loop {
+            let Some(timer) = self.timers.iter_mut().min_by_key(|t| t.due_ns) else { break };
+            if timer.due_ns > now_ns {
+                self.next_due_ns = timer.due_ns;
+                break;
+            }
+            let (at, job) = (timer.due_ns, timer.job);
+            timer.due_ns += timer.period_ns;
+            self.now_ns = at;
+            match job {
+                Job::Silence => self.health.check_silence(&self.state, &self.catalog, at, sink),
+                Job::Detector(i) => self.detectors[i].tick(i, &self.state, at, sink),
+                Job::Collector(i) => self.collectors[i].tick(&self.state, at, sink),
+                Job::Health => self.health.tell(&self.catalog, at, sink),
+            }
+        }
+        self.now_ns = self.now_ns.max(now_ns);
+    }
+
+    /// The end: a last `health` event, so that the counters up to here are known.
+    pub fn finish(&mut self, sink: &mut impl Sink) {
+        if self.now_ns > 0 {
+            self.health.tell(&self.catalog, self.now_ns, sink);
+        }
+    }
+
+    fn jump(&mut self, now_ns: u64) {
+        if self.now_ns != 0 {
+            self.health.time_jump();
+            self.state.time_jumped(now_ns);
+            self.detectors.iter_mut().for_each(Detector::time_jumped);
+        }
+        for timer in &mut self.timers {
+            timer.due_ns = now_ns.next_multiple_of(timer.period_ns);
+        }
+        self.now_ns = now_ns;
+    }
+
+    /// Sets a counter that another part of the agent keeps, for the next `health` event.
+    pub fn report(&mut self, name: &str, value: u64) {
+        self.health.report(name, value);
+    }
+
+    /// The engine's time, nanoseconds since the Unix epoch; 0 before the first frame.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// The last values.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The names.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The counters.
+    pub fn health(&self) -> &HealthMonitor {
+        &self.health
+    }
+
+    /// The models, in the order in which [`Sink`] numbers them.
+    pub fn detectors(&self) -> &[Detector] {
+        &self.detectors
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,16 +1,30 @@
 //! Sources: where frames come from. Thin shells around the engine.
 
+pub mod paced;
 pub mod sim;
+mod simulated;
+pub mod socketcan;
 
+use std::path::Path;
 use std::time::Duration;
 
 use can_decoders::Frame;
+use can_decoders::candump::{LogError, LogReader, Options};
 use thiserror::Error;
+
+pub use paced::Paced;
+use simulated::Simulated;
+use socketcan::SocketCan;
+
+use crate::config::SourceConfig;
+use crate::engine::Catalog;
+use crate::runtime::clock::wall_ns;
 
 /// What a call of [`Source::read`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// No frame with an earlier time will come: the engine's clock may advance to here. Nanoseconds since the Unix epoch.
+    /// No frame with an earlier time will come: the engine's clock may advance to here. Nanoseconds since the Unix
+    /// epoch; 0 when that is not known.
     pub now_ns: u64,
     /// The source has come to its end.
     pub ended: bool,
@@ -20,9 +34,12 @@ pub struct Progress {
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The recording could not be read: its file, line and remedy.
-    #[error("{0}")]
-    Log(String),
-    /// The interface could not be opened or read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The simulated vehicle could not be set up.
+    #[error(transparent)]
+    Sim(#[from] sim::SimError),
+    /// The interface could not be opened or read. It may come back.
     #[error("CAN interface {interface}: {doing}: {source}")]
     Interface {
         /// Name of the interface.
@@ -41,4 +58,73 @@ pub trait Source: Send {
     /// # Errors
     /// When no further frame can be had.
     fn read(&mut self, batch: &mut Vec<Frame>, max_wait: Duration) -> Result<Progress, SourceError>;
+
+    /// True when frames come whether or not they are read: what cannot be passed on in time must be dropped and counted.
+    /// A recording waits instead.
+    fn is_live(&self) -> bool;
+
+    /// Lines of a recording that could not be read and were skipped.
+    fn bad_lines(&self) -> u64 {
+        0
+    }
+}
+
+/// Opens the source that the configuration asks for; frames carry the numbers of the catalog's buses.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open(config: &SourceConfig, catalog: &Catalog) -> Result<Box<dyn Source>, SourceError> {
+    let buses: Vec<String> = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
+    Ok(match config {
+        SourceConfig::SocketCan => Box::new(SocketCan::open(&buses)?),
+        SourceConfig::Replay { log, speed, tolerant } => Box::new(Paced::new(Log::open(log, *tolerant, buses)?, *speed)),
+        SourceConfig::Sim { seed, speed, length, faults } => {
+            // Whole seconds: a log of the simulation keeps its times, and grid points fall on the drive's own.
+            let start_ns = wall_ns() / 1_000_000_000 * 1_000_000_000;
+            let config = sim::SimConfig { seed: *seed, start_ns, faults: faults.clone() };
+            Box::new(Paced::new(Simulated::new(config, *length, &buses)?, *speed))
+        }
+    })
+}
+
+/// Frames with a way to count what was skipped among them: what [`Paced`] paces.
+pub trait Frames: Send {
+    /// The next frame, `None` at the end.
+    ///
+    /// # Errors
+    /// When no further frame can be had.
+    fn next_frame(&mut self) -> Result<Option<Frame>, SourceError>;
+
+    /// Lines that could not be read and were skipped.
+    fn bad_lines(&self) -> u64 {
+        0
+    }
+}
+
+/// A recording's frames.
+pub struct Log(LogReader);
+
+impl Log {
+    /// Opens the candump log at `path` (`-` is standard input). Frames of the bus `buses[i]` get the number `i`.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path, tolerant: bool, buses: Vec<String>) -> Result<Self, LogError> {
+        Ok(Self(LogReader::open(path, Options { tolerant, buses })?))
+    }
+
+    /// The reader behind it.
+    pub fn reader(&self) -> &LogReader {
+        &self.0
+    }
+}
+
+impl Frames for Log {
+    fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
+        Ok(self.0.next().transpose()?)
+    }
+
+    fn bad_lines(&self) -> u64 {
+        self.0.bad_lines().total()
+    }
 }

@@ -1,0 +1,108 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::{AgentState, Body, Event, Gap, Identity};
+
+fn event(class: Class, seq: u64) -> Vec<u8> {
+    encode(class, Body::Agent(AgentState { state: "started", version: "0" }), seq)
+}
+
+fn gap(ranges: &[(u64, u64)], seq: u64) -> Vec<u8> {
+    let count = ranges.iter().map(|(a, b)| b - a + 1).sum();
+    encode(Class::Status, Body::Gap(Gap { lost: None, cause: LossCause::Quota, count, ranges: ranges.to_vec() }), seq)
+}
+
+fn encode(class: Class, body: Body, seq: u64) -> Vec<u8> {
+    let identity = Identity { vehicle: "v".into(), boot: "b".into() };
+    let mut bytes = Vec::new();
+    Event { time_ns: 1, class, body }.encode(&identity, seq, &mut bytes).unwrap();
+    bytes
+}
+
+fn audit(items: &[Vec<u8>]) -> Audit {
+    let mut audit = Audit::default();
+    audit.read("test", &*items.concat()).unwrap();
+    audit
+}
+
+#[test]
+fn complete_with_duplicates_and_classes_that_overtake() {
+    let t = |n| event(Class::Telemetry, n);
+    let audit = audit(&[t(1), t(2), event(Class::Alert, 4), t(2), t(3), t(5)]);
+    let vehicle = &audit.vehicles["v"];
+    assert_eq!((vehicle.events, vehicle.duplicates, vehicle.out_of_order), (5, 1, 0));
+    assert!(audit.is_complete(1));
+}
+
+#[test]
+fn a_hole_is_found_unless_a_gap_explains_it() {
+    let t = |n| event(Class::Telemetry, n);
+    let with_hole = audit(&[t(1), t(2), t(6)]);
+    assert_eq!(with_hole.vehicles["v"].holes(1), [(3, 5)]);
+    assert!(!with_hole.is_complete(1));
+    assert!(with_hole.is_complete(6));
+
+    let explained = audit(&[t(1), t(2), t(6), gap(&[(3, 4), (5, 5)], 7)]);
+    assert!(explained.is_complete(1));
+    assert_eq!(explained.vehicles["v"].explained(), 3);
+    assert_eq!(explained.vehicles["v"].lost[&LossCause::Quota], 3);
+
+    let first_missing = audit(&[t(2)]);
+    assert_eq!(first_missing.vehicles["v"].holes(1), [(1, 1)]);
+}
+
+#[test]
+fn order_within_a_class_is_checked() {
+    let t = |n| event(Class::Telemetry, n);
+    let audit = audit(&[t(1), t(3), t(2)]);
+    assert_eq!(audit.vehicles["v"].out_of_order, 1);
+    assert!(!audit.is_complete(1));
+}
+
+#[test]
+fn no_events_are_not_completeness() {
+    assert!(!audit(&[]).is_complete(1));
+}
+
+#[test]
+fn json_lines_say_the_same_and_errors_name_the_line() {
+    let lines = concat!(
+        r#"{"t":1,"v":1,"seq":1,"body":{},"boot":"b","kind":"x","class":"alert","vehicle":"v"}"#,
+        "\n\n",
+        r#"{"t":1,"v":1,"seq":3,"body":{"cause":"restart","ranges":[[2,2]]},"boot":"b","kind":"gap","class":"status","vehicle":"v"}"#,
+    );
+    let mut audit = Audit::default();
+    audit.read("f", lines.as_bytes()).unwrap();
+    assert!(audit.is_complete(1));
+
+    let error = Audit::default().read("f.jsonl", &b"{\"seq\":1}\n"[..]).unwrap_err().to_string();
+    assert!(error.starts_with("f.jsonl:1:"), "{error}");
+    let error = Audit::default().read("f.cbor", &[event(Class::Bulk, 1), vec![0x01]].concat()[..]).unwrap_err().to_string();
+    assert!(error.starts_with("f.cbor: item 2"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn ranges_are_a_set(adds in proptest::collection::vec((0u64..60, 0u64..12), 0..40)) {
+        let (mut ranges, mut model) = (Ranges::default(), BTreeSet::new());
+        for (first, length) in adds {
+            let new = (first..=first + length).filter(|n| model.insert(*n)).count() as u64;
+            prop_assert_eq!(ranges.add(first, first + length), new);
+        }
+        for n in 0..80 {
+            prop_assert_eq!(ranges.contains(n), model.contains(&n));
+        }
+        let holes: BTreeSet<u64> = ranges.holes(0, 75).into_iter().flat_map(|(a, b)| a..=b).collect();
+        let expected: BTreeSet<u64> = (0..=75).filter(|n| !model.contains(n)).collect();
+        prop_assert_eq!(holes, expected);
+        let apart = ranges.0.iter().zip(ranges.0.iter().skip(1)).all(|((_, l), (f, _))| l + 1 < *f);
+        prop_assert!(apart, "ranges that touch are one");
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Audit::default().read("x", &*bytes);
+    }
+}

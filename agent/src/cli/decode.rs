@@ -1,0 +1,156 @@
+//! `outrider decode`: the signals of a recording.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use can_decoders::{Frame, FrameKind, MessageIndex, Plan, Sample, Validity};
+use clap::{Args, ValueEnum};
+
+use super::number::{write_number, write_seconds};
+use super::{CliError, inputs};
+use crate::source::Frames;
+
+#[derive(Args)]
+pub(super) struct DecodeArgs {
+    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
+    log: PathBuf,
+    /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
+    #[arg(long = "dbc", value_name = "FILE", required = true)]
+    dbc: Vec<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Print the DBC's labels beside the values.
+    #[arg(long)]
+    labels: bool,
+    /// Print frames that no DBC file describes, too.
+    #[arg(long)]
+    unknown: bool,
+    /// Skip lines that cannot be read, and count them.
+    #[arg(long)]
+    tolerant: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// One JSON object a frame.
+    #[default]
+    Jsonl,
+    /// One line a signal: t,bus,id,message,signal,value,label,invalid
+    Csv,
+}
+
+pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
+    let catalog = inputs::catalog(&args.dbc)?;
+    let mut log = inputs::open_log(&args.log, args.tolerant, &catalog)?;
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    if matches!(args.format, Format::Csv) {
+        writeln!(out, "t,bus,id,message,signal,value,label,invalid")?;
+    }
+    while let Some(frame) = log.next_frame()? {
+        let is_data = matches!(frame.kind, FrameKind::Data | FrameKind::Fd { .. });
+        let plan = catalog.route(frame.bus).map(|bus| &*catalog.buses()[bus].plan);
+        let found = if is_data { plan.and_then(|plan| Some((plan, plan.find(frame.id)?))) } else { None };
+        let bus = log.reader().buses().get(usize::from(frame.bus.0)).map_or("", |name| name.as_ref());
+        match (found, args.format) {
+            (Some((plan, message)), Format::Jsonl) => json(&mut out, &frame, bus, plan, message, args.labels)?,
+            (Some((plan, message)), Format::Csv) => csv(&mut out, &frame, bus, plan, message, args.labels)?,
+            (None, Format::Jsonl) if args.unknown => {
+                head(&mut out, &frame, bus)?;
+                write!(out, ",\"data\":\"")?;
+                hex(&mut out, &frame)?;
+                writeln!(out, "\"}}")?;
+            }
+            (None, Format::Csv) if args.unknown => {
+                write_seconds(&mut out, frame.time_ns)?;
+                write!(out, ",{bus},{},,,", frame.id)?;
+                hex(&mut out, &frame)?;
+                writeln!(out, ",,unknown")?;
+            }
+            (None, _) => {}
+        }
+    }
+    out.flush()?;
+    inputs::report_bad_lines(&log);
+    Ok(())
+}
+
+fn reason(validity: Validity) -> &'static str {
+    match validity {
+        Validity::Valid => "",
+        Validity::Short => "frame too short",
+        Validity::NotFinite => "not a number",
+    }
+}
+
+fn head(out: &mut impl Write, frame: &Frame, bus: &str) -> io::Result<()> {
+    write!(out, "{{\"t\":")?;
+    write_seconds(out, frame.time_ns)?;
+    write!(out, ",\"bus\":")?;
+    serde_json::to_writer(&mut *out, bus)?;
+    write!(out, ",\"id\":\"{}\"", frame.id)
+}
+
+fn json(out: &mut impl Write, frame: &Frame, bus: &str, plan: &Plan, message: MessageIndex, labels: bool) -> io::Result<()> {
+    head(out, frame, bus)?;
+    write!(out, ",\"message\":")?;
+    serde_json::to_writer(&mut *out, &*plan.message(message).name)?;
+    let decoded = plan.decode(message, frame.payload());
+    let valid = |s: &Sample| s.validity == Validity::Valid;
+    object(out, "signals", decoded.signals().filter(valid), plan, |out, s| write_number(out, s.value))?;
+    if labels {
+        let labelled = decoded.signals().filter(valid).filter(|s| label(plan, s).is_some());
+        object(out, "labels", labelled, plan, |out, s| {
+            Ok(serde_json::to_writer(out, label(plan, s).unwrap_or_default())?)
+        })?;
+    }
+    let mut invalid = decoded.signals().filter(|s| !valid(s)).peekable();
+    if invalid.peek().is_some() {
+        object(out, "invalid", invalid, plan, |out, s| Ok(serde_json::to_writer(out, reason(s.validity))?))?;
+    }
+    writeln!(out, "}}")
+}
+
+fn object<W: Write>(
+    out: &mut W,
+    key: &str,
+    samples: impl Iterator<Item = Sample>,
+    plan: &Plan,
+    mut value: impl FnMut(&mut W, &Sample) -> io::Result<()>,
+) -> io::Result<()> {
+    write!(out, ",\"{key}\":{{")?;
+    for (i, sample) in samples.enumerate() {
+        if i > 0 {
+            write!(out, ",")?;
+        }
+        serde_json::to_writer(&mut *out, &*plan.signal(sample.signal).name)?;
+        write!(out, ":")?;
+        value(out, &sample)?;
+    }
+    write!(out, "}}")
+}
+
+fn csv(out: &mut impl Write, frame: &Frame, bus: &str, plan: &Plan, message: MessageIndex, labels: bool) -> io::Result<()> {
+    for sample in plan.decode(message, frame.payload()).signals() {
+        write_seconds(out, frame.time_ns)?;
+        write!(out, ",{bus},{},{},{},", frame.id, plan.message(message).name, plan.signal(sample.signal).name)?;
+        if sample.validity == Validity::Valid {
+            write_number(out, sample.value)?;
+        }
+        write!(out, ",")?;
+        if let Some(label) = label(plan, &sample).filter(|_| labels) {
+            // RFC 4180: quotes are doubled.
+            write!(out, "\"{}\"", label.replace('"', "\"\""))?;
+        }
+        writeln!(out, ",{}", reason(sample.validity))?;
+    }
+    Ok(())
+}
+
+fn label<'a>(plan: &'a Plan, sample: &Sample) -> Option<&'a str> {
+    plan.signal(sample.signal).label(sample.raw.as_i64()?)
+}
+
+fn hex(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
+    frame.payload().iter().try_for_each(|byte| write!(out, "{byte:02X}"))
+}

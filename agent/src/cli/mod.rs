@@ -1,0 +1,154 @@
+//! The command line: arguments, and the one place that maps errors to exit codes.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 good, 1 failed,
+//! 2 wrong usage.
+
+mod audit;
+mod decode;
+mod inputs;
+mod number;
+
+mod replay;
+mod run;
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use thiserror::Error;
+
+use crate::audit::AuditError;
+use crate::config::{ConfigError, EngineError};
+use crate::engine::NameError;
+use crate::model::ModelError;
+use crate::outbox::OutboxError;
+use crate::runtime::RunError;
+use crate::source::SourceError;
+
+#[derive(Parser)]
+#[command(name = "outrider", version, about = "In-vehicle edge agent: CAN frames in, decisions on board, events out")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent until it is told to stop or its recording ends.
+    #[command(after_help = "Example:\n  outrider run -c /etc/outrider/outrider.toml\n\nSIGTERM or SIGINT: send what can be sent in time, keep the rest on disk, end.")]
+    Run(ConfigArg),
+    /// Check a configuration, its DBC files and its models, without starting.
+    #[command(after_help = "Example:\n  outrider check -c outrider.toml")]
+    Check(ConfigArg),
+    /// Print the signals of a recording.
+    #[command(after_help = "Example:\n  outrider decode drive.log.zst --dbc car.dbc\n  candump -L can0 | outrider decode - --dbc can0=powertrain.dbc --format csv")]
+    Decode(decode::DecodeArgs),
+    /// Print the events that a recording leads to.
+    #[command(after_help = "Example:\n  outrider replay drive.log -c outrider.toml | jq .kind")]
+    Replay(replay::ReplayArgs),
+    /// Print the features that the models of a configuration see, as CSV.
+    #[command(after_help = "Example:\n  outrider features drive.log -c outrider.toml --features mine.toml > train.csv")]
+    Features(replay::FeaturesArgs),
+    /// Print a model's score over a recording, as CSV.
+    #[command(after_help = "Example:\n  outrider score drive.log --model models/demo-vehicle --dbc car.dbc")]
+    Score(replay::ScoreArgs),
+    /// Look into an outbox whose agent is not running.
+    OutboxX,
+    /// Prove from received events that all arrived: exit code 1 when any is missing or out of order.
+    #[command(after_help = "Example:\n  mosquitto_sub -t 'outrider/#' -N > events.cbor\n  outrider audit events.cbor")]
+    Audit(audit::AuditArgs),
+}
+
+#[derive(Args)]
+struct ConfigArg {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// How events are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum EventFormat {
+    /// One JSON object a line.
+    #[default]
+    Jsonl,
+    /// A CBOR sequence, the bytes that a gateway gets.
+    Cbor,
+}
+
+/// Everything that can end a command.
+#[derive(Debug, Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("model {0}")]
+    Model(#[from] ModelError),
+    #[error("{place}: {error}")]
+    Name { place: String, error: NameError },
+    #[error(transparent)]
+    Dbc(#[from] can_decoders::DbcError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("standard output: {0}")]
+    Output(#[source] io::Error),
+    /// The arguments contradict each other or the configuration.
+    #[error("{0}")]
+    Usage(String),
+    /// The command worked and its answer is no; it has been printed.
+    #[error("{0}")]
+    Negative(&'static str),
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<can_decoders::candump::LogError> for CliError {
+    fn from(error: can_decoders::candump::LogError) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help to standard output, mistakes to standard error; nothing is left to do if that fails.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args.config),
+        Command::Check(args) => run::check(&args.config),
+        Command::Decode(args) => decode::run(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Features(args) => replay::features(&args),
+        Command::Score(args) => replay::score(&args),
+        Command::OutboxX => Ok(()),
+        Command::Audit(args) => audit::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output has seen enough: `outrider decode … | head`.
+        Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(if matches!(error, CliError::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `outrider replay`, `features` and `score`: the engine over a recording, without a clock or a network.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::number::{write_number, write_seconds};
+use super::{CliError, EventFormat, inputs};
+use crate::config::{Config, EngineConfig};
+use crate::engine::{Catalog, Detector, Engine, HealthSpec, Network, Sink};
+use crate::event::{Event, Identity};
+use crate::model;
+use crate::source::Frames;
+
+#[derive(Args)]
+pub(super) struct ReplayArgs {
+    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
+    log: PathBuf,
+    /// The configuration; its source, outbox and uplink are not used.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: EventFormat,
+    /// Skip lines that cannot be read, and count them.
+    #[arg(long)]
+    tolerant: bool,
+}
+
+#[derive(Args)]
+pub(super) struct FeaturesArgs {
+    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
+    log: PathBuf,
+    /// The configuration, for its buses and models.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// A file with `period_ms` and `[[feature]]` tables, for a model that is yet to be trained. Without it, the features
+    /// of the configuration's model.
+    #[arg(long, value_name = "FILE")]
+    features: Option<PathBuf>,
+    /// Which of the configuration's models, by directory name, where it has several.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Skip lines that cannot be read, and count them.
+    #[arg(long)]
+    tolerant: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ScoreArgs {
+    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
+    log: PathBuf,
+    /// The model's directory.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
+    #[arg(long = "dbc", value_name = "FILE", required = true)]
+    dbc: Vec<String>,
+    /// Skip lines that cannot be read, and count them.
+    #[arg(long)]
+    tolerant: bool,
+}
+
+type Out = BufWriter<StdoutLock<'static>>;
+
+fn output() -> Out {
+    BufWriter::with_capacity(1 << 16, io::stdout().lock())
+}
+
+/// Takes a whole recording through an engine, and stops at the first thing that cannot be written.
+fn play<S: Sink + Output>(
+    log: &std::path::Path,
+    tolerant: bool,
+    engine: &mut Engine,
+    sink: &mut S,
+) -> Result<(), CliError> {
+    let mut log = inputs::open_log(log, tolerant, engine.catalog())?;
+    while let Some(frame) = log.next_frame()? {
+        engine.frame(&frame, sink);
+        sink.failed()?;
+    }
+    engine.report("bad_lines", log.bad_lines());
+    engine.finish(sink);
+    sink.finish()?;
+    inputs::report_bad_lines(&log);
+    Ok(())
+}
+
+/// A sink that prints: the engine cannot be told of a failure to write, so it is kept until asked for.
+trait Output {
+    fn failed(&mut self) -> io::Result<()>;
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+struct EventPrinter {
+    out: Out,
+    identity: Identity,
+    format: EventFormat,
+    seq: u64,
+    result: io::Result<()>,
+}
+
+impl Sink for EventPrinter {
+    fn event(&mut self, event: Event) {
+        self.seq += 1;
+        let envelope = event.envelope(&self.identity, self.seq);
+        let printed = match self.format {
+            EventFormat::Jsonl => serde_json::to_writer(&mut self.out, &envelope)
+                .map_err(io::Error::from)
+                .and_then(|()| self.out.write_all(b"\n")),
+            EventFormat::Cbor => serde_cbor::to_writer(&mut self.out, &envelope).map_err(io::Error::other),
+        };
+        if self.result.is_ok() {
+            self.result = printed;
+        }
+    }
+}
+
+impl Output for EventPrinter {
+    fn failed(&mut self) -> io::Result<()> {
+        std::mem::replace(&mut self.result, Ok(()))
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        self.failed()?;
+        self.out.flush()
+    }
+}
+
+pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
+    let config = Config::load(&args.config)?;
+    inputs::warn_all(&config.warnings);
+    let mut engine = config.engine.build()?;
+    let identity = Identity { vehicle: config.vehicle, boot: "replay".into() };
+    let mut sink = EventPrinter { out: output(), identity, format: args.format, seq: 0, result: Ok(()) };
+    play(&args.log, args.tolerant, &mut engine, &mut sink)
+}
+
+/// One line a grid point: time, then one column a number.
+struct CsvPrinter {
+    out: Out,
+    result: io::Result<()>,
+    want: Want,
+}
+
+#[derive(PartialEq)]
+enum Want {
+    Features,
+    Score,
+}
+
+impl CsvPrinter {
+    fn new(want: Want, columns: &[Arc<str>]) -> io::Result<Self> {
+        let mut out = output();
+        write!(out, "t")?;
+        for column in columns {
+            write!(out, ",{column}")?;
+        }
+        writeln!(out)?;
+        Ok(Self { out, result: Ok(()), want })
+    }
+
+    fn line(&mut self, now_ns: u64, values: impl Iterator<Item = f64>) -> io::Result<()> {
+        write_seconds(&mut self.out, now_ns)?;
+        for value in values {
+            self.out.write_all(b",")?;
+            write_number(&mut self.out, value)?;
+        }
+        self.out.write_all(b"\n")
+    }
+}
+
+impl Sink for CsvPrinter {
+    fn event(&mut self, _: Event) {}
+
+    fn features(&mut self, _: usize, now_ns: u64, values: &[f64]) {
+        if self.want == Want::Features && self.result.is_ok() {
+            self.result = self.line(now_ns, values.iter().copied());
+        }
+    }
+
+    fn score(&mut self, _: usize, now_ns: u64, score: f64, parts: &mut dyn Iterator<Item = f64>) {
+        if self.want == Want::Score && self.result.is_ok() {
+            self.result = self.line(now_ns, std::iter::once(score).chain(parts));
+        }
+    }
+}
+
+impl Output for CsvPrinter {
+    fn failed(&mut self) -> io::Result<()> {
+        std::mem::replace(&mut self.result, Ok(()))
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        self.failed()?;
+        self.out.flush()
+    }
+}
+
+/// Stands for the network where only features are wanted.
+struct NoNetwork;
+
+impl Network for NoNetwork {
+    fn run(&mut self, _: &[f32], y: &mut [f32]) -> Result<(), String> {
+        y.fill(0.0);
+        Ok(())
+    }
+}
+
+pub(super) fn features(args: &FeaturesArgs) -> Result<(), CliError> {
+    let config = Config::load(&args.config)?;
+    inputs::warn_all(&config.warnings);
+    let path = match &args.features {
+        Some(path) => path.clone(),
+        None => pick_model(&config.engine, args.model.as_deref())?.join(model::MANIFEST),
+    };
+    let spec = Arc::new(model::load_feature_spec(&path)?);
+    let names: Vec<Arc<str>> = spec.features.iter().map(|f| f.spec.name.clone()).collect();
+    let mut engine = single_model(spec, Box::new(NoNetwork), config.engine.catalog, &path)?;
+    play(&args.log, args.tolerant, &mut engine, &mut CsvPrinter::new(Want::Features, &names)?)
+}
+
+fn pick_model(engine: &EngineConfig, name: Option<&str>) -> Result<PathBuf, CliError> {
+    let named = |dir: &&PathBuf| name.is_none_or(|name| dir.file_name().is_some_and(|n| n == name));
+    match engine.models.iter().filter(named).collect::<Vec<_>>()[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(CliError::Usage("no such model in the configuration; name a file with --features".into())),
+        _ => Err(CliError::Usage("the configuration has several models: pick one with --model".into())),
+    }
+}
+
+pub(super) fn score(args: &ScoreArgs) -> Result<(), CliError> {
+    let catalog = inputs::catalog(&args.dbc)?;
+    let (manifest, network) = model::load(&args.model)?;
+    let mut engine = single_model(manifest.spec.clone(), network, catalog, &manifest.path)?;
+    let mut columns = vec!["score".into()];
+    columns.extend(engine.detectors().iter().flat_map(Detector::target_names));
+    play(&args.log, args.tolerant, &mut engine, &mut CsvPrinter::new(Want::Score, &columns)?)
+}
+
+fn single_model(
+    spec: Arc<crate::engine::ModelSpec>,
+    network: Box<dyn Network>,
+    catalog: Catalog,
+    path: &std::path::Path,
+) -> Result<Engine, CliError> {
+    let detector = Detector::new(spec, network, &catalog).map_err(|(feature, error)| CliError::Name {
+        place: format!("{}: feature `{feature}`", path.display()),
+        error,
+    })?;
+    let health = HealthSpec { period_ns: 60_000_000_000, silent_factor: 5, silent_min_ns: 500_000_000 };
+    Ok(Engine::new(catalog, health, Vec::new(), vec![detector]))
+}

@@ -1,0 +1,73 @@
+//! `outrider run` and `outrider check`.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{CliError, inputs};
+use crate::config::Config;
+use crate::event::Identity;
+use crate::outbox::SledOutbox;
+use crate::runtime::{self, Parts, clock};
+use crate::source;
+use crate::uplink::LinkMonitor;
+
+pub(super) fn run(path: &Path) -> Result<(), CliError> {
+    let config = Config::load(path)?;
+    inputs::warn_all(&config.warnings);
+    let missing = |table: &str| CliError::Usage(format!("{}: `run` needs the table [{table}]", path.display()));
+    let source_config = config.source.as_ref().ok_or_else(|| missing("source"))?;
+    let outbox_place = config.outbox.as_ref().ok_or_else(|| missing("outbox"))?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // The first one stops in good order; a second one ends at once, which loses nothing that was committed.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .map_err(|source| CliError::File { path: "signal handler".into(), source })?;
+    }
+    let identity = Identity { vehicle: config.vehicle.clone(), boot: clock::boot_id() };
+    let engine = config.engine.build()?;
+    let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config.clone(), identity.clone(), clock::wall_ns())?;
+    if config.mqtt.is_none() {
+        tracing::warn!("no [uplink.mqtt]: events stay in the outbox");
+    }
+    let parts = Parts {
+        source: source::open(source_config, engine.catalog())?,
+        identity,
+        engine,
+        outbox: Arc::new(Mutex::new(outbox)),
+        mqtt: config.mqtt,
+        monitor: Arc::new(LinkMonitor::new("mqtt")),
+        observer: None,
+    };
+    tracing::info!("outrider {} runs for vehicle {}", env!("CARGO_PKG_VERSION"), config.vehicle);
+    let outcome = runtime::run(parts, &stop)?;
+    tracing::info!(
+        "stopped: {} frames, {} events, {} acknowledged batches, {} events left in the outbox, {} lost and explained",
+        outcome.frames,
+        outcome.events,
+        outcome.link.acked,
+        outcome.outbox.depth(),
+        outcome.outbox.lost
+    );
+    Ok(())
+}
+
+pub(super) fn check(path: &Path) -> Result<(), CliError> {
+    let config = Config::load(path)?;
+    inputs::warn_all(&config.warnings);
+    let engine = config.engine.build()?;
+    tracing::info!(
+        "{} is good: {} buses, {} messages, {} signals, {} collections, {} models",
+        path.display(),
+        engine.catalog().buses().len(),
+        engine.catalog().message_count(),
+        engine.catalog().signal_count(),
+        config.engine.collections.len(),
+        engine.detectors().len()
+    );
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! Configuration: one TOML file, read in two stages.
+//!
+//! [`raw`](self) is what the file says; [`Config`] is what it means, with every name resolved, every
+//! range checked and every file that it names read once. Paths are relative to the configuration
+//! file. Secrets are never in the file itself, only the names of files that hold them.
+
+mod raw;
+mod uplink;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use can_decoders::{Database, Plan};
+use thiserror::Error;
+use toml::Spanned;
+
+use crate::engine::{Bus, Catalog, CollectSpec, Collector, Detector, Engine, HealthSpec, Mode};
+use crate::model::{self, ModelError};
+use crate::outbox::OutboxConfig;
+use crate::source::sim::ScheduledFault;
+use crate::uplink::MqttConfig;
+
+/// Largest configuration file, bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// What is wrong with a configuration, where, and what to do. The file has to be mended.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Something in the file is wrong.
+    #[error("{path}:{line}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Key, what is wrong, and the remedy.
+        message: String,
+    },
+}
+
+/// A validated configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The vehicle's identity.
+    pub vehicle: Arc<str>,
+    /// Where frames come from.
+    pub source: Option<SourceConfig>,
+    /// What the engine does.
+    pub engine: EngineConfig,
+    /// Where events are kept.
+    pub outbox: Option<OutboxPlace>,
+    /// Where events go.
+    pub mqtt: Option<MqttConfig>,
+    /// Things that are odd but usable, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// The outbox's directory and bounds.
+#[derive(Debug, Clone)]
+pub struct OutboxPlace {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its bounds.
+    pub config: OutboxConfig,
+}
+
+/// Where frames come from.
+#[derive(Debug, Clone)]
+pub enum SourceConfig {
+    /// The CAN interfaces that the buses are named after.
+    SocketCan,
+    /// A recording.
+    Replay {
+        /// The file, `-` for standard input.
+        log: PathBuf,
+        /// Times faster than it was recorded; `None` as fast as possible.
+        speed: Option<f64>,
+        /// Count bad lines and go on.
+        tolerant: bool,
+    },
+    /// The simulated vehicle.
+    Sim {
+        /// Seed of the drive.
+        seed: u64,
+        /// Times faster than real; `None` as fast as possible.
+        speed: Option<f64>,
+        /// Ends after so much of the vehicle's time.
+        length: Option<Duration>,
+        /// Faults and when.
+        faults: Vec<ScheduledFault>,
+    },
+}
+
+/// What an [`Engine`] is made of.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Buses with their plans.
+    pub catalog: Catalog,
+    /// Collections.
+    pub collections: Vec<CollectSpec>,
+    /// Directories of models.
+    pub models: Vec<PathBuf>,
+    /// Health.
+    pub health: HealthSpec,
+}
+
+/// Why an engine could not be made.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// A model is refused.
+    #[error("model {0}")]
+    Model(#[from] ModelError),
+    /// A model asks for a signal or message that the DBC files do not have.
+    #[error("model {path}: feature `{feature}`: {error}")]
+    Feature {
+        /// The model's manifest.
+        path: PathBuf,
+        /// The feature.
+        feature: Arc<str>,
+        /// Why.
+        error: crate::engine::NameError,
+    },
+}
+
+impl EngineConfig {
+    /// Loads the models and makes the engine.
+    ///
+    /// # Errors
+    /// When a model is refused or does not fit the buses.
+    pub fn build(&self) -> Result<Engine, EngineError> {
+        let mut detectors = Vec::new();
+        for dir in &self.models {
+            let (manifest, network) = model::load(dir)?;
+            let detector = Detector::new(manifest.spec.clone(), network, &self.catalog)
+                .map_err(|(feature, error)| EngineError::Feature { path: manifest.path.clone(), feature, error })?;
+            detectors.push(detector);
+        }
+        let collectors = self.collections.iter().map(|spec| Collector::new(spec.clone(), &self.catalog)).collect();
+        Ok(Engine::new(self.catalog.clone(), self.health, collectors, detectors))
+    }
+}
+
+/// Text of the file with what is needed to say where something is.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> ConfigError {
+        let before = self.text.get(..at.span().start).unwrap_or_default();
+        self.error_at_line(before.matches('\n').count() + 1, message)
+    }
+
+    fn error_at_line(&self, line: usize, message: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { path: self.path.into(), line, message: message.into() }
+    }
+
+    fn resolve(&self, file: &str) -> PathBuf {
+        if file == "-" { file.into() } else { self.path.parent().unwrap_or(Path::new(".")).join(file) }
+    }
+
+    fn in_range<T: PartialOrd + Copy + std::fmt::Display>(
+        &self,
+        key: &str,
+        value: &Spanned<T>,
+        range: std::ops::RangeInclusive<T>,
+    ) -> Result<T, ConfigError> {
+        let v = *value.get_ref();
+        if range.contains(&v) {
+            return Ok(v);
+        }
+        Err(self.error(value, format!("{key} = {v}: it must be from {} to {}", range.start(), range.end())))
+    }
+}
+
+impl Config {
+    /// Reads and validates the file at `path`, and the DBC files that it names.
+    ///
+    /// # Errors
+    /// File, line, key and remedy of the first thing that is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        use std::io::Read;
+        let failed = |source| ConfigError::Read { path: path.into(), source };
+        let mut text = String::new();
+        std::fs::File::open(path).map_err(failed)?.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
+        Self::parse(path, &text)
+    }
+
+    /// As [`Config::load`], for a text that stands for the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let reader = Reader { path, text };
+        let raw: raw::Raw = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+            reader.error_at_line(line, error.message())
+        })?;
+
+        let id = raw.vehicle.id.get_ref();
+        let clean = !id.is_empty() && id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if !clean {
+            return Err(reader.error(
+                &raw.vehicle.id,
+                format!("vehicle.id = \"{id}\": use 1 to 64 letters, digits, '-', '_' or '.', as it becomes part of topics"),
+            ));
+        }
+
+        let mut warnings = Vec::new();
+        let catalog = buses(&reader, &raw.buses, &mut warnings)?;
+        let source = raw.source.map(|s| source(&reader, s)).transpose()?;
+        let collections =
+            raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
+        let mut models = Vec::new();
+        for entry in &raw.models {
+            let dir = reader.resolve(entry.dir.get_ref());
+            if !dir.is_dir() {
+                return Err(reader.error(&entry.dir, format!("model.dir: {} is not a directory", dir.display())));
+            }
+            models.push(dir);
+        }
+        let outbox = match raw.outbox {
+            None => None,
+            Some(outbox) => {
+                let mib = reader.in_range("outbox.quota_mib", &outbox.quota_mib, 4..=1 << 20)?;
+                Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config: OutboxConfig { quota_bytes: mib << 20 } })
+            }
+        };
+        Ok(Self {
+            vehicle: id.as_str().into(),
+            source,
+            engine: EngineConfig { catalog, collections, models, health: health(&reader, &raw.health)? },
+            outbox,
+            mqtt: raw.uplink.mqtt.map(|m| uplink::mqtt(&reader, m, id)).transpose()?,
+            warnings,
+        })
+    }
+}
+
+/// The plan of one or more DBC files; what is odd in them goes to `warnings`.
+///
+/// # Errors
+/// What is wrong with a file: file, line and remedy.
+pub fn load_plan(files: &[PathBuf], warnings: &mut Vec<String>) -> Result<Plan, can_decoders::DbcError> {
+    let databases = files.iter().map(|f| Database::load(f)).collect::<Result<Vec<_>, _>>()?;
+    let plan = Plan::compile(&databases);
+    warnings.extend(databases.iter().flat_map(|d| d.warnings().iter().map(ToString::to_string)));
+    warnings.extend(plan.warnings().iter().map(ToString::to_string));
+    Ok(plan)
+}
+
+fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Result<Catalog, ConfigError> {
+    let mut buses: Vec<Bus> = Vec::new();
+    for entry in raw {
+        let name = entry.name.get_ref();
+        // 15 characters is what a Linux interface's name may have.
+        if name.is_empty() || name.len() > 15 || name.contains([':', '/', ' ']) {
+            return Err(reader.error(&entry.name, format!("bus.name = \"{name}\": use the interface's name, 1 to 15 characters")));
+        }
+        if buses.iter().any(|bus| &*bus.name == name.as_str()) {
+            return Err(reader.error(&entry.name, format!("bus.name = \"{name}\" is there twice: list all DBC files in one")));
+        }
+        if buses.len() == 128 {
+            return Err(reader.error(&entry.name, "more than 128 buses"));
+        }
+        let mut files = Vec::new();
+        for dbc in &entry.dbc {
+            let file = reader.resolve(dbc.get_ref());
+            // Loaded one by one first, so that an error leads to the line that names the file.
+            Database::load(&file).map_err(|error| reader.error(dbc, format!("bus.dbc: {error}")))?;
+            files.push(file);
+        }
+        let plan = load_plan(&files, warnings).map_err(|error| reader.error(&entry.name, error.to_string()))?;
+        buses.push(Bus { name: name.as_str().into(), plan: Arc::new(plan) });
+    }
+    Ok(Catalog::new(buses))
+}
+
+fn source(reader: &Reader, raw: Spanned<raw::Source>) -> Result<SourceConfig, ConfigError> {
+    let check_speed = |speed: f64| {
+        if speed == 0.0 {
+            return Ok(None);
+        }
+        if speed.is_finite() && (0.001..=100_000.0).contains(&speed) {
+            return Ok(Some(speed));
+        }
+        Err(reader.error(&raw, format!("source.speed = {speed}: from 0.001 to 100000, or 0 for as fast as possible")))
+    };
+    Ok(match raw.get_ref() {
+        raw::Source::Socketcan {} => SourceConfig::SocketCan,
+        raw::Source::Replay { log, speed, tolerant } => {
+            SourceConfig::Replay { log: reader.resolve(log), speed: check_speed(*speed)?, tolerant: *tolerant }
+        }
+        raw::Source::Sim { seed, speed, minutes, faults } => {
+            let length = match minutes {
+                None => None,
+                Some(m) if *m > 0.0 && *m <= 1e6 => Some(Duration::from_secs_f64(m * 60.0)),
+                Some(m) => return Err(reader.error(&raw, format!("source.minutes = {m}: it must be above zero"))),
+            };
+            let faults = faults
+                .iter()
+                .map(|f| f.parse().map_err(|e| reader.error(&raw, format!("source.faults: `{f}`: {e}"))))
+                .collect::<Result<_, _>>()?;
+            SourceConfig::Sim { seed: *seed, speed: check_speed(*speed)?, length, faults }
+        }
+    })
+}
+
+fn collection(reader: &Reader, raw: &raw::Collect, catalog: &Catalog) -> Result<CollectSpec, ConfigError> {
+    let mut signals = Vec::new();
+    for pattern in &raw.signals {
+        let found = catalog.select(pattern.get_ref());
+        signals.extend(found.map_err(|error| reader.error(pattern, format!("collect.signals: {error}")))?);
+    }
+    if signals.is_empty() {
+        return Err(reader.error(&raw.name, format!("collect \"{}\" has no signals", raw.name.get_ref())));
+    }
+    if !(raw.deadband.is_finite() && raw.deadband >= 0.0) {
+        return Err(reader.error(&raw.name, format!("collect.deadband = {}: it must be zero or above", raw.deadband)));
+    }
+    let ms = |key: &str, value: &Option<Spanned<u64>>, default: u64| match value {
+        Some(value) => reader.in_range(key, value, 0..=86_400_000),
+        None => Ok(default),
+    };
+    let period_ms = reader.in_range("collect.period_ms", &raw.period_ms, 10..=86_400_000)?;
+    let heartbeat_ms = ms("collect.heartbeat_ms", &raw.heartbeat_ms, 60_000)?;
+    let max_age_ms = ms("collect.max_age_ms", &raw.max_age_ms, 5000.max(2 * period_ms))?;
+    let mode = match raw.mode {
+        raw::CollectMode::Aggregate => Mode::Aggregate,
+        raw::CollectMode::OnChange => Mode::OnChange { heartbeat_ns: heartbeat_ms * 1_000_000 },
+    };
+    Ok(CollectSpec {
+        name: raw.name.get_ref().as_str().into(),
+        signals,
+        mode,
+        period_ns: period_ms * 1_000_000,
+        deadband: raw.deadband,
+        max_age_ns: max_age_ms * 1_000_000,
+    })
+}
+
+fn health(reader: &Reader, raw: &raw::Health) -> Result<HealthSpec, ConfigError> {
+    let fits = (1..=86_400).contains(&raw.period_s) && (2..=1000).contains(&raw.silent_factor) && raw.silent_min_ms <= 86_400_000;
+    if !fits {
+        // `[health]` is one small table: its line is that of its header.
+        let line = reader.text.lines().position(|l| l.trim_start().starts_with("[health]")).map_or(1, |i| i + 1);
+        return Err(reader.error_at_line(
+            line,
+            "health: period_s must be from 1 to 86400, silent_factor from 2 to 1000, silent_min_ms at most 86400000",
+        ));
+    }
+    Ok(HealthSpec {
+        period_ns: raw.period_s * 1_000_000_000,
+        silent_factor: raw.silent_factor,
+        silent_min_ns: raw.silent_min_ms * 1_000_000,
+    })
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

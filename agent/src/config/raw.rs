@@ -1,0 +1,191 @@
+//! The configuration file as written: one struct a table, unknown keys refused, positions kept.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) vehicle: Vehicle,
+    #[serde(rename = "bus", default)]
+    pub(super) buses: Vec<Bus>,
+    pub(super) source: Option<Spanned<Source>>,
+    #[serde(rename = "collect", default)]
+    pub(super) collections: Vec<Collect>,
+    #[serde(rename = "model", default)]
+    pub(super) models: Vec<Model>,
+    #[serde(default)]
+    pub(super) health: Health,
+    pub(super) outbox: Option<Outbox>,
+    #[serde(default)]
+    pub(super) uplink: Uplink,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Vehicle {
+    pub(super) id: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bus {
+    pub(super) name: Spanned<String>,
+    pub(super) dbc: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum Source {
+    Socketcan {},
+    Replay {
+        log: String,
+        /// A factor, or 0 for as fast as possible.
+        #[serde(default = "one")]
+        speed: f64,
+        #[serde(default)]
+        tolerant: bool,
+    },
+    Sim {
+        #[serde(default)]
+        seed: u64,
+        #[serde(default = "one")]
+        speed: f64,
+        minutes: Option<f64>,
+        #[serde(default)]
+        faults: Vec<String>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Collect {
+    pub(super) name: Spanned<String>,
+    pub(super) signals: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) mode: CollectMode,
+    pub(super) period_ms: Spanned<u64>,
+    #[serde(default)]
+    pub(super) heartbeat_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) deadband: f64,
+    #[serde(default)]
+    pub(super) max_age_ms: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CollectMode {
+    #[default]
+    OnChange,
+    Aggregate,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Model {
+    pub(super) dir: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Health {
+    pub(super) period_s: u64,
+    pub(super) silent_factor: u32,
+    pub(super) silent_min_ms: u64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { period_s: 60, silent_factor: 5, silent_min_ms: 500 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Outbox {
+    pub(super) dir: String,
+    #[serde(default = "default_quota_mib")]
+    pub(super) quota_mib: Spanned<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Uplink {
+    pub(super) mqtt: Option<Mqtt>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mqtt {
+    pub(super) url: Spanned<String>,
+    #[serde(default)]
+    pub(super) allow_plaintext: bool,
+    #[serde(default = "default_topic")]
+    pub(super) topic: Spanned<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<Spanned<String>>,
+    pub(super) ca_file: Option<String>,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) server_name: Option<String>,
+    #[serde(default = "default_keep_alive_s")]
+    pub(super) keep_alive_s: Spanned<u16>,
+    #[serde(default = "default_window")]
+    pub(super) window: Spanned<u16>,
+    #[serde(default = "default_timeout_s")]
+    pub(super) ack_timeout_s: Spanned<u64>,
+    #[serde(default = "default_timeout_s")]
+    pub(super) connect_timeout_s: Spanned<u64>,
+    #[serde(default = "default_backoff_min_ms")]
+    pub(super) backoff_min_ms: Spanned<u64>,
+    #[serde(default = "default_backoff_max_ms")]
+    pub(super) backoff_max_ms: Spanned<u64>,
+    #[serde(default = "default_drain_timeout_s")]
+    pub(super) drain_timeout_s: Spanned<u64>,
+    #[serde(default = "default_max_packet_bytes")]
+    pub(super) max_packet_bytes: Spanned<u32>,
+    #[serde(default)]
+    pub(super) payload: Payload,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Payload {
+    #[default]
+    Cbor,
+    Json,
+}
+
+const fn one() -> f64 {
+    1.0
+}
+// Defaults have no place in the file: their span is empty.
+fn default_quota_mib() -> Spanned<u64> {
+    Spanned::new(0..0, 64)
+}
+fn default_topic() -> Spanned<String> {
+    Spanned::new(0..0, "outrider/{vehicle}/{class}".into())
+}
+fn default_keep_alive_s() -> Spanned<u16> {
+    Spanned::new(0..0, 30)
+}
+fn default_window() -> Spanned<u16> {
+    Spanned::new(0..0, 64)
+}
+fn default_timeout_s() -> Spanned<u64> {
+    Spanned::new(0..0, 20)
+}
+fn default_backoff_min_ms() -> Spanned<u64> {
+    Spanned::new(0..0, 500)
+}
+fn default_backoff_max_ms() -> Spanned<u64> {
+    Spanned::new(0..0, 60_000)
+}
+fn default_drain_timeout_s() -> Spanned<u64> {
+    Spanned::new(0..0, 5)
+}
+fn default_max_packet_bytes() -> Spanned<u32> {
+    Spanned::new(0..0, 256 * 1024)
+}

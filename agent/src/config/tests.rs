@@ -1,0 +1,89 @@
+use std::fs;
+
+use super::*;
+
+const DBC: &str = "VERSION \"\"\nBU_: A\nBO_ 256 Motor: 8 A\n SG_ Speed : 0|16@1+ (0.5,0) [0|8000] \"rpm\" A\n";
+
+const GOOD: &str = r#"
+[vehicle]
+id = "truck-7"
+
+[[bus]]
+name = "can0"
+dbc = ["car.dbc"]
+
+[source]
+kind = "sim"
+seed = 3
+faults = ["crash@10+1"]
+
+[[collect]]
+name = "drive"
+signals = ["Motor.*"]
+period_ms = 1000
+
+[outbox]
+dir = "state"
+quota_mib = 16
+
+[uplink.mqtt]
+url = "mqtt://localhost"
+"#;
+
+fn load(text: &str) -> (Result<Config, ConfigError>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("car.dbc"), DBC).unwrap();
+    fs::write(dir.path().join("broken.dbc"), "BO_ 256 Motor 8 A\n").unwrap();
+    let path = dir.path().join("c.toml");
+    fs::write(&path, text).unwrap();
+    (Config::load(&path), dir)
+}
+
+#[test]
+fn a_good_file_is_understood_and_paths_are_relative_to_it() {
+    let (config, dir) = load(GOOD);
+    let config = config.unwrap();
+    assert_eq!(&*config.vehicle, "truck-7");
+    assert_eq!(config.outbox.unwrap().dir, dir.path().join("state"));
+    assert_eq!(config.engine.collections[0].signals.len(), 1);
+    let mqtt = config.mqtt.unwrap();
+    assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.client_id.as_str()), ("localhost", 1883, "outrider-truck-7"));
+    assert!(matches!(config.source, Some(SourceConfig::Sim { seed: 3, .. })));
+}
+
+/// Each change of the good file is refused with the line of the mistake and words that lead to the remedy.
+#[test]
+fn mistakes_are_named_with_line_and_remedy() {
+    let cases = [
+        ("id = \"truck-7\"", "id = \"truck 7\"", 3, "letters, digits"),
+        ("id = \"truck-7\"", "id = \"truck-7\"\nidd = 1", 4, "idd"),
+        ("car.dbc", "gone.dbc", 7, "gone.dbc"),
+        ("car.dbc", "broken.dbc", 7, "broken.dbc:1"),
+        ("kind = \"sim\"", "kind = \"simm\"", 10, "simm"),
+        ("crash@10+1", "crush@10+1", 9, "crush"),
+        ("Motor.*", "Moter.*", 16, "Moter"),
+        ("period_ms = 1000", "period_ms = 1", 17, "from 10 to"),
+        ("quota_mib = 16", "quota_mib = 1", 21, "from 4 to"),
+        ("mqtt://localhost", "mqtt://broker.example", 24, "allow_plaintext"),
+        ("mqtt://localhost", "mqtts://broker.example", 24, "ca_file"),
+        ("mqtt://localhost", "amqp://localhost", 24, "mqtts://host:8883"),
+        ("[uplink.mqtt]", "[uplink.mqtt]\ntopic = \"a/#\"", 24, "topic"),
+        ("[uplink.mqtt]", "[uplink.mqtt]\npassword_file = \"none\"", 24, "password_file"),
+        ("[uplink.mqtt]", "[health]\nperiod_s = 0\n[uplink.mqtt]", 23, "period_s"),
+        ("[outbox]", "[[model]]\ndir = \"nowhere\"\n[outbox]", 20, "not a directory"),
+        ("[vehicle]", "[vehicle", 2, ""),
+    ];
+    for (from, to, line, word) in cases {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD);
+        let error = load(&text).0.expect_err(to).to_string();
+        assert!(error.contains(&format!("c.toml:{line}: ")) && error.contains(word), "{to}: {error}");
+    }
+}
+
+#[test]
+fn any_text_is_read_or_refused() {
+    for text in ["", "\u{feff}", "[[bus]]", "[vehicle]\nid = 1", "[source]\nkind=\"sim\"\nspeed=nan\n[vehicle]\nid=\"a\""] {
+        assert!(load(text).0.is_err(), "{text}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Debounce: when a condition that flickers becomes one event, and when it is over.
+
+use std::collections::VecDeque;
+
+/// When to raise and clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DebounceSpec {
+    /// Raise when it held at `k` of the last `n` grid points.
+    pub k: usize,
+    /// See `k`; 1 to [`MAX_N`].
+    pub n: usize,
+    /// Clear when it has not held for so long, nanoseconds.
+    pub clear_ns: u64,
+    /// While raised, tell again at most this often, nanoseconds.
+    pub update_ns: u64,
+}
+
+/// Longest history.
+pub const MAX_N: usize = 1000;
+
+/// What a grid point led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing is the matter, or not for long enough.
+    Quiet,
+    /// Just raised; the condition first held at `since_ns` within the window.
+    Raised {
+        /// Nanoseconds since the Unix epoch.
+        since_ns: u64,
+    },
+    /// Raised, and nothing to tell.
+    Holding,
+    /// Raised, and due to be told again.
+    Ongoing,
+    /// Over.
+    Cleared,
+}
+
+/// The debounce of one condition.
+#[derive(Debug)]
+pub struct Debounce {
+    spec: DebounceSpec,
+    /// Times of the last grid points at which it held, `None` where it did not; at most `n`.
+    recent: VecDeque<Option<u64>>,
+    raised: bool,
+    last_held_ns: u64,
+    last_told_ns: u64,
+}
+
+impl Debounce {
+    /// Quiet at first.
+    pub fn new(spec: DebounceSpec) -> Self {
+        Self { spec, recent: VecDeque::with_capacity(spec.n), raised: false, last_held_ns: 0, last_told_ns: 0 }
+    }
+
+    /// One grid point: whether the condition holds at `now_ns`.
+    pub fn step(&mut self, holds: bool, now_ns: u64) -> Step {
+        if self.recent.len() == self.spec.n {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(holds.then_some(now_ns));
+        if holds {
+            self.last_held_ns = now_ns;
+        }
+        if self.raised {
+            if now_ns.saturating_sub(self.last_held_ns) >= self.spec.clear_ns && !holds {
+                self.raised = false;
+                self.recent.clear();
+                return Step::Cleared;
+            }
+            if now_ns.saturating_sub(self.last_told_ns) >= self.spec.update_ns {
+                self.last_told_ns = now_ns;
+                return Step::Ongoing;
+            }
+            return Step::Holding;
+        }
+        if self.recent.iter().flatten().count() < self.spec.k {
+            return Step::Quiet;
+        }
+        self.raised = true;
+        self.last_told_ns = now_ns;
+        Step::Raised { since_ns: self.recent.iter().flatten().next().copied().unwrap_or(now_ns) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: DebounceSpec = DebounceSpec { k: 2, n: 3, clear_ns: 20, update_ns: 30 };
+
+    fn run(holds: &str) -> Vec<Step> {
+        let mut debounce = Debounce::new(SPEC);
+        holds.bytes().zip(0u64..).map(|(c, i)| debounce.step(c == b'x', 10 * i)).collect()
+    }
+
+    #[test]
+    fn one_flicker_is_not_an_event() {
+        assert!(run("..x...x..").iter().all(|s| *s == Step::Quiet));
+    }
+
+    #[test]
+    fn raises_at_k_of_n_updates_at_a_bounded_rate_and_clears_once() {
+        use Step::{Cleared, Holding, Ongoing, Quiet, Raised};
+        let steps = run(".x.xxxx....");
+        let expected = [
+            Quiet, Quiet, Quiet, Raised { since_ns: 10 }, Holding, Holding, Ongoing, Holding, Cleared, Quiet, Quiet,
+        ];
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn a_new_anomaly_after_clearing_needs_its_own_k() {
+        let steps = run("xx..x..xx");
+        assert_eq!(steps.iter().filter(|s| matches!(s, Step::Raised { .. })).count(), 2);
+        assert_eq!(steps[8], Step::Raised { since_ns: 70 });
+    }
+}

@@ -1,0 +1,183 @@
+//! Health: what the engine saw that it could not use, and what it should have seen but did not.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use can_decoders::{BusId, CanId};
+
+use super::Sink;
+use super::catalog::{Catalog, MessageId};
+use super::state::State;
+use crate::event::{Body, BusHealth, Class, Event, Health, MessageState, NameMap};
+
+/// When health is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthSpec {
+    /// Time between two `health` events, nanoseconds.
+    pub period_ns: u64,
+    /// A message is silent after so many of its periods.
+    pub silent_factor: u32,
+    /// But not before this, nanoseconds.
+    pub silent_min_ns: u64,
+}
+
+/// How often messages are checked for silence.
+pub(super) const SILENCE_CHECK_NS: u64 = 100_000_000;
+/// A learned period needs so many frames.
+const LEARN_FRAMES: u64 = 20;
+/// Different unknown identifiers remembered per bus: bounds memory under a flood of random ones.
+const MAX_UNKNOWN_IDS: usize = 1024;
+
+/// Counters and the watch over silent messages.
+#[derive(Debug)]
+pub struct HealthMonitor {
+    spec: HealthSpec,
+    buses: Vec<(BusHealth, HashSet<CanId>)>,
+    silent: Vec<bool>,
+    silent_count: u64,
+    late_frames: u64,
+    time_jumps: u64,
+    unrouted: u64,
+    reported: Vec<(Arc<str>, u64)>,
+}
+
+impl HealthMonitor {
+    /// All counters at zero.
+    pub fn new(spec: HealthSpec, catalog: &Catalog) -> Self {
+        Self {
+            spec,
+            buses: catalog
+                .buses()
+                .iter()
+                .map(|_| (BusHealth::default(), HashSet::with_capacity(MAX_UNKNOWN_IDS)))
+                .collect(),
+            silent: vec![false; catalog.message_count()],
+            silent_count: 0,
+            late_frames: 0,
+            time_jumps: 0,
+            unrouted: 0,
+            reported: Vec::new(),
+        }
+    }
+
+    /// When health is told.
+    pub fn spec(&self) -> HealthSpec {
+        self.spec
+    }
+
+    /// The counters of a bus.
+    pub fn bus(&self, bus: usize) -> &BusHealth {
+        &self.buses[bus].0
+    }
+
+    pub(super) fn bus_mut(&mut self, bus: usize) -> &mut BusHealth {
+        &mut self.buses[bus].0
+    }
+
+    pub(super) fn unknown(&mut self, bus: usize, id: CanId) {
+        let (health, ids) = &mut self.buses[bus];
+        health.unknown += 1;
+        if ids.len() < MAX_UNKNOWN_IDS && ids.insert(id) {
+            health.unknown_ids += 1;
+        }
+    }
+
+    pub(super) fn late_frame(&mut self) {
+        self.late_frames += 1;
+    }
+
+    pub(super) fn time_jump(&mut self) {
+        self.time_jumps += 1;
+    }
+
+    pub(super) fn unrouted(&mut self, _bus: BusId) {
+        self.unrouted += 1;
+    }
+
+    /// Sets a counter that another part of the agent keeps; it goes out with the next `health` event.
+    pub(super) fn report(&mut self, name: &str, value: u64) {
+        match self.reported.iter_mut().find(|(n, _)| &**n == name) {
+            Some((_, counter)) => *counter = value,
+            None => self.reported.push((name.into(), value)),
+        }
+    }
+
+    /// A frame of a message that may have been silent.
+    pub(super) fn seen(&mut self, id: MessageId, before_ns: u64, catalog: &Catalog, now_ns: u64, period_ns: f64, sink: &mut impl Sink) {
+        if std::mem::take(&mut self.silent[id.0 as usize]) {
+            self.silent_count -= 1;
+            tell(id, "back", before_ns, catalog, now_ns, period_ns, sink);
+        }
+    }
+
+    /// True when the message is held to be silent now.
+    pub(super) fn is_silent(&self, id: MessageId) -> bool {
+        self.silent[id.0 as usize]
+    }
+
+    /// Looks for messages that should have come.
+    pub(super) fn check_silence(&mut self, state: &State, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
+        for (id, slot) in (0..).map(MessageId).zip(state.messages()) {
+            if slot.frames == 0 || self.silent[id.0 as usize] {
+                continue;
+            }
+            let age = now_ns.saturating_sub(slot.last_ns);
+            if age < self.spec.silent_min_ns {
+                continue;
+            }
+            let Some(period_ns) = expected_period(id, state, catalog) else { continue };
+            // A message that was once late by nature (sent on events) may be as late again.
+            let patience = (period_ns * f64::from(self.spec.silent_factor)).max(nanoseconds(slot.longest_ns) * 2.0);
+            if nanoseconds(age) > patience {
+                self.silent[id.0 as usize] = true;
+                self.silent_count += 1;
+                tell(id, "silent", slot.last_ns, catalog, now_ns, period_ns, sink);
+            }
+        }
+    }
+
+    /// The regular `health` event.
+    pub(super) fn tell(&self, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
+        let buses = catalog.buses().iter().zip(&self.buses).map(|(bus, (health, _))| (bus.name.clone(), *health));
+        let mut counters = self.reported.clone();
+        counters.push(("unrouted_frames".into(), self.unrouted));
+        counters.push(("time_jumps".into(), self.time_jumps));
+        let health = Health {
+            buses: NameMap::new(buses.collect()),
+            silent: self.silent_count,
+            counters: NameMap::new(counters),
+            late_frames: self.late_frames,
+        };
+        sink.event(Event { time_ns: now_ns, class: Class::Status, body: Body::Health(health) });
+    }
+}
+
+/// The DBC's cycle time, or the mean so far; `None` while that is not known.
+pub(super) fn expected_period(id: MessageId, state: &State, catalog: &Catalog) -> Option<f64> {
+    let (_, message) = catalog.message(id);
+    if let Some(ms) = message.cycle_time_ms.filter(|&ms| ms > 0) {
+        return Some(f64::from(ms) * 1e6);
+    }
+    let slot = state.message(id);
+    if slot.frames < LEARN_FRAMES {
+        return None;
+    }
+    Some(nanoseconds(slot.last_ns.saturating_sub(slot.first_ns)) / nanoseconds(slot.frames - 1))
+}
+
+fn tell(id: MessageId, state: &'static str, last: u64, catalog: &Catalog, now_ns: u64, period_ns: f64, sink: &mut impl Sink) {
+    let (bus, message) = catalog.message(id);
+    let body = Body::Message(MessageState {
+        bus: bus.name.clone(),
+        last,
+        name: message.name.clone(),
+        state,
+        period_ms: (period_ns / 1e4).round() / 100.0,
+    });
+    sink.event(Event { time_ns: now_ns, class: Class::Status, body });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "durations; microseconds would do")]
+fn nanoseconds(n: u64) -> f64 {
+    n as f64
+}

@@ -1,0 +1,181 @@
+//! Models: a directory with a network, a manifest and a parity vector, loaded and checked.
+//!
+//! ```text
+//! models/demo-vehicle/
+//!   model.toml    manifest: features, normalisation, score, threshold, debounce, hashes, provenance
+//!   model.onnx    the network: x[1, features] → y[1, targets], float32
+//!   parity.json   an input and the output that training got for it
+//! ```
+//!
+//! A model is put to work only when its files have the hashes that the manifest names, the network
+//! has the shape that the manifest says, and it computes the parity vector's output.
+
+mod manifest;
+#[cfg(feature = "onnx")]
+mod onnx;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+pub use manifest::{MANIFEST, Manifest, load_feature_spec};
+
+use crate::engine::Network;
+
+/// Largest network file that is read, bytes.
+pub const MAX_NETWORK_BYTES: u64 = 64 << 20;
+/// Largest manifest or parity file that is read, bytes.
+const MAX_TEXT_BYTES: u64 = 4 << 20;
+
+/// Why a model is refused. Its directory has to be mended; trying again does not help.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A file is larger than a model may be.
+    #[error("{path}: larger than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes that it may have.
+        limit: u64,
+    },
+    /// The manifest is not well formed.
+    #[error("{path}: {message}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and remedy.
+        message: String,
+    },
+    /// A file is not the one that the manifest was made for.
+    #[error("{path}: SHA-256 is {found}, the manifest says {expected}: the model was changed after training; copy it again")]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// Hash of the file.
+        found: String,
+        /// Hash in the manifest.
+        expected: String,
+    },
+    /// The network cannot be used.
+    #[error("{path}: {message}")]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The network computes something else than it did when it was trained.
+    #[error("{path}: output {index} of the parity vector is {found}, expected {expected} within {tolerance}")]
+    Parity {
+        /// The parity file.
+        path: PathBuf,
+        /// Which output.
+        index: usize,
+        /// What the network computes here.
+        found: f32,
+        /// What it computed when it was trained.
+        expected: f32,
+        /// Allowed difference.
+        tolerance: f32,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParityVector {
+    input: Vec<f32>,
+    output: Vec<f32>,
+}
+
+/// Loads the model in `dir` and checks it.
+///
+/// # Errors
+/// When any file is missing, damaged, too large, or not what the manifest says.
+pub fn load(dir: &Path) -> Result<(Manifest, Box<dyn Network>), ModelError> {
+    let manifest = Manifest::load(dir)?;
+    let network_path = dir.join(&manifest.network.file);
+    let bytes = read(&network_path, MAX_NETWORK_BYTES)?;
+    check_hash(&network_path, &bytes, &manifest.network.sha256)?;
+    let targets = manifest.spec.features.iter().filter(|f| f.target.is_some()).count();
+    let mut network = open_network(&network_path, &bytes, manifest.spec.features.len(), targets)?;
+
+    let parity_path = dir.join(&manifest.parity.file);
+    let text = read(&parity_path, MAX_TEXT_BYTES)?;
+    check_hash(&parity_path, &text, &manifest.parity.sha256)?;
+    check_parity(&parity_path, &text, &manifest, targets, &mut *network)?;
+    Ok((manifest, network))
+}
+
+fn check_parity(
+    path: &Path,
+    text: &[u8],
+    manifest: &Manifest,
+    targets: usize,
+    network: &mut dyn Network,
+) -> Result<(), ModelError> {
+    let bad = |message| ModelError::Network { path: path.into(), message };
+    let vector: ParityVector = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
+    if vector.input.len() != manifest.spec.features.len() || vector.output.len() != targets {
+        return Err(bad(format!(
+            "{} inputs and {} outputs, the manifest has {} features and {targets} targets",
+            vector.input.len(),
+            vector.output.len(),
+            manifest.spec.features.len(),
+        )));
+    }
+    let mut output = vec![0.0; targets];
+    network.run(&vector.input, &mut output).map_err(bad)?;
+    let tolerance = manifest.parity.tolerance;
+    for (index, (&found, &expected)) in output.iter().zip(&vector.output).enumerate() {
+        // Not `>`: a NaN must fail.
+        if !((found - expected).abs() <= tolerance) {
+            return Err(ModelError::Parity { path: path.into(), index, found, expected, tolerance });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "onnx")]
+fn open_network(path: &Path, bytes: &[u8], inputs: usize, outputs: usize) -> Result<Box<dyn Network>, ModelError> {
+    let network = onnx::OnnxNetwork::new(bytes, inputs, outputs);
+    Ok(Box::new(network.map_err(|message| ModelError::Network { path: path.into(), message })?))
+}
+
+#[cfg(not(feature = "onnx"))]
+fn open_network(path: &Path, _: &[u8], _: usize, _: usize) -> Result<Box<dyn Network>, ModelError> {
+    let message = "this program was built without the feature `onnx`; remove the model from the configuration or install the full build";
+    Err(ModelError::Network { path: path.into(), message: message.into() })
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
+    use std::io::Read;
+    let failed = |source| ModelError::Read { path: path.into(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(ModelError::TooLarge { path: path.into(), limit });
+    }
+    Ok(bytes)
+}
+
+fn check_hash(path: &Path, bytes: &[u8], expected: &str) -> Result<(), ModelError> {
+    let found: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    Err(ModelError::Hash { path: path.into(), found, expected: expected.into() })
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,19 @@
+//! The one place that reads the clock, and the name of this start of the computer.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Wall time, nanoseconds since the Unix epoch; 0 before it.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Differs at each start of the computer: the kernel's boot id, or the time where there is none.
+pub fn boot_id() -> Arc<str> {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => id.trim().into(),
+        Err(_) => format!("t{}", wall_ns()).into(),
+    }
+}

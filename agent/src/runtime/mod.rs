@@ -1,0 +1,231 @@
+//! The running agent: the engine between its source and its outbox, and the uplink behind that.
+//!
+//! ```text
+//!   engine thread           writer thread            uplink thread (tokio, current thread)
+//!   source ─▶ engine ─▶ bounded queue ─▶ outbox.append, commit ─wake▶ outbox.read ─▶ gateway
+//!                                             ▲                          │ PUBACK
+//!                                             └───────── outbox.ack ◀────┘
+//!
+//!   start ─▶ running ─(signal, end of the recording, failed source)─▶ last events queued
+//!         ─▶ writer commits and ends ─▶ uplink drains until its deadline ─▶ outbox closed
+//! ```
+//!
+//! The engine never waits for the disk or the network. When the queue is full, a recording waits;
+//! a live bus cannot, so the event is dropped, counted by class, and explained by a gap event.
+
+pub mod clock;
+mod writer;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use can_decoders::Frame;
+use thiserror::Error;
+
+use crate::engine::{Engine, Sink};
+use crate::event::{AgentState, Body, Class, Event, Identity};
+use crate::outbox::{Outbox, OutboxError, OutboxStat};
+use crate::source::{Source, SourceError};
+use crate::uplink::{ConfigError, LinkMonitor, LinkSnapshot, MqttConfig, MqttUplink, Waker};
+use writer::{Queue, Writer};
+
+/// Frames taken from the source at once.
+const BATCH: usize = 256;
+/// How long the source may wait for frames: also how soon a stop is noticed.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Looks on: called by the engine thread after each batch of frames, with the events that it led to.
+pub type Observer = Box<dyn FnMut(&Engine, &[Event]) + Send>;
+
+/// What an agent is made of.
+pub struct Parts {
+    /// Who it is.
+    pub identity: Identity,
+    /// Where frames come from.
+    pub source: Box<dyn Source>,
+    /// The engine.
+    pub engine: Engine,
+    /// Where events are kept.
+    pub outbox: Arc<Mutex<dyn Outbox>>,
+    /// Where they go; `None` keeps them in the outbox.
+    pub mqtt: Option<MqttConfig>,
+    /// The link's state, for whoever wants to look.
+    pub monitor: Arc<LinkMonitor>,
+    /// Looks on.
+    pub observer: Option<Observer>,
+}
+
+/// What a finished run did.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Frames taken.
+    pub frames: u64,
+    /// Events that the engine and the agent made.
+    pub events: u64,
+    /// Events dropped because the queue was full.
+    pub overflowed: u64,
+    /// Lines of the recording that were skipped.
+    pub bad_lines: u64,
+    /// The outbox at the end.
+    pub outbox: OutboxStat,
+    /// The link at the end.
+    pub link: LinkSnapshot,
+}
+
+/// Why a run ended before its time. What had happened until then is in the outbox.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The outbox could not be closed in good order.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The uplink cannot work as configured.
+    #[error("uplink: {0}")]
+    Uplink(#[from] ConfigError),
+    /// A thread could not be started.
+    #[error("cannot start the {name} thread: {source}")]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+/// Runs until the source ends or `stop` is set, then drains.
+///
+/// # Errors
+/// When the source fails or the parts cannot be started. Everything is drained and closed before it returns.
+pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
+    let waker = Waker::new();
+    let (shutdown, shut) = tokio::sync::oneshot::channel::<()>();
+    let uplink = match parts.mqtt.take() {
+        None => None,
+        Some(config) => {
+            let uplink = MqttUplink::new(config, &parts.identity)?;
+            let (outbox, waker, monitor) = (parts.outbox.clone(), waker.clone(), parts.monitor.clone());
+            Some(spawn("uplink", move || send(uplink, outbox, waker, monitor, shut))?)
+        }
+    };
+    let (queue, writer) = Writer::new(parts.outbox.clone(), waker.clone(), parts.source.is_live());
+    let writer = spawn("writer", move || writer.run())?;
+
+    let mut shell = Shell { queue, events: 0, frames: 0 };
+    let driven = drive(&mut parts, &mut shell, stop);
+    let Shell { queue, events, frames } = shell;
+    let overflowed = queue.overflowed();
+
+    // In order: no more events; all of them stored; the gateway has what it takes in time; the outbox is closed.
+    drop(queue);
+    join("writer", writer);
+    let _ = shutdown.send(());
+    if let Some(uplink) = uplink {
+        join("uplink", uplink);
+    }
+    let mut outbox = crate::outbox::lock(&parts.outbox);
+    let closed = outbox.close();
+    let outcome = Outcome {
+        frames,
+        events,
+        overflowed,
+        bad_lines: parts.source.bad_lines(),
+        outbox: outbox.stat(),
+        link: parts.monitor.snapshot(),
+    };
+    driven?;
+    closed?;
+    Ok(outcome)
+}
+
+/// The uplink's thread.
+fn send(
+    uplink: MqttUplink,
+    outbox: Arc<Mutex<dyn Outbox>>,
+    waker: Waker,
+    monitor: Arc<LinkMonitor>,
+    shut: tokio::sync::oneshot::Receiver<()>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!("the uplink cannot start: {error}; events stay in the outbox"),
+    };
+    let shutdown = async {
+        // An error means that the other side is gone: shut down as well.
+        let _ = shut.await;
+    };
+    runtime.block_on(uplink.run(outbox, waker, monitor, shutdown));
+}
+
+/// The engine's side of the queue.
+struct Shell {
+    queue: Queue,
+    events: u64,
+    frames: u64,
+}
+
+impl Shell {
+    fn send(&mut self, event: Event) {
+        self.events += 1;
+        self.queue.send(event);
+    }
+}
+
+fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), RunError> {
+    let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
+    let mut events: Vec<Event> = Vec::new();
+    let mut started = false;
+    let result = loop {
+        if stop.load(Ordering::Relaxed) {
+            break Ok(());
+        }
+        batch.clear();
+        let progress = match parts.source.read(&mut batch, POLL) {
+            Ok(progress) => progress,
+            Err(error) => break Err(error.into()),
+        };
+        if !started && (progress.now_ns > 0 || !batch.is_empty()) {
+            started = true;
+            let first = batch.first().map_or(progress.now_ns, |frame| frame.time_ns);
+            shell.send(agent_event("started", first));
+        }
+        shell.frames += batch.len() as u64;
+        for frame in &batch {
+            parts.engine.frame(frame, &mut events);
+        }
+        parts.engine.report("queue_overflow", shell.queue.overflowed());
+        parts.engine.report("bad_lines", parts.source.bad_lines());
+        parts.engine.advance(progress.now_ns, &mut events);
+        if let Some(observer) = &mut parts.observer {
+            observer(&parts.engine, &events);
+        }
+        events.drain(..).for_each(|event| shell.send(event));
+        if progress.ended {
+            break Ok(());
+        }
+    };
+    parts.engine.finish(&mut events);
+    events.event(agent_event("stopping", parts.engine.now_ns()));
+    if let Some(observer) = &mut parts.observer {
+        observer(&parts.engine, &events);
+    }
+    events.drain(..).for_each(|event| shell.send(event));
+    result
+}
+
+fn agent_event(state: &'static str, time_ns: u64) -> Event {
+    let body = Body::Agent(AgentState { state, version: env!("CARGO_PKG_VERSION") });
+    Event { time_ns, class: Class::Status, body }
+}
+
+fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, RunError> {
+    std::thread::Builder::new().name(name.into()).spawn(job).map_err(|source| RunError::Thread { name, source })
+}
+
+fn join(name: &str, thread: std::thread::JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("the {name} thread failed; what it had not done is still in the outbox");
+    }
+}

@@ -1,0 +1,149 @@
+//! The writer: takes events from the engine's queue into the outbox, and commits them in groups.
+//!
+//! A commit costs a flush of the disk, so events wait for one a little, unless they are important:
+//! whatever is `critical` or `alert` is committed as soon as the queue has been emptied.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::event::{Class, Event, LossCause};
+use crate::outbox::{Outbox, OutboxError, lock};
+use crate::uplink::Waker;
+
+/// Events between the engine and the outbox, at most.
+const QUEUE: usize = 8192;
+/// How long an event may wait for others to be committed with.
+const LINGER: Duration = Duration::from_millis(250);
+/// Commit at least every so many events.
+const GROUP: usize = 512;
+/// A disk that fails for days must not fill the log.
+const LOG_EVERY: Duration = Duration::from_secs(600);
+
+/// Events dropped because the queue was full, by class; taken away by the writer once they are explained.
+#[derive(Default)]
+struct Dropped {
+    open: [AtomicU64; 5],
+    total: AtomicU64,
+}
+
+/// The engine's end.
+pub(super) struct Queue {
+    sender: SyncSender<Event>,
+    dropped: Arc<Dropped>,
+    live: bool,
+}
+
+impl Queue {
+    /// Passes an event on. When the queue is full, waits if the source can, else drops and counts.
+    pub(super) fn send(&self, event: Event) {
+        let failed = if self.live {
+            match self.sender.try_send(event) {
+                Ok(()) => return,
+                Err(TrySendError::Full(event) | TrySendError::Disconnected(event)) => event,
+            }
+        } else {
+            match self.sender.send(event) {
+                Ok(()) => return,
+                Err(error) => error.0,
+            }
+        };
+        self.dropped.open[failed.class.rank()].fetch_add(1, Ordering::Relaxed);
+        self.dropped.total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Events dropped so far.
+    pub(super) fn overflowed(&self) -> u64 {
+        self.dropped.total.load(Ordering::Relaxed)
+    }
+}
+
+/// The outbox's end.
+pub(super) struct Writer {
+    receiver: Receiver<Event>,
+    dropped: Arc<Dropped>,
+    outbox: Arc<Mutex<dyn Outbox>>,
+    waker: Waker,
+    last_log: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn new(outbox: Arc<Mutex<dyn Outbox>>, waker: Waker, live: bool) -> (Queue, Self) {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let dropped = Arc::new(Dropped::default());
+        let queue = Queue { sender, dropped: dropped.clone(), live };
+        (queue, Self { receiver, dropped, outbox, waker, last_log: None })
+    }
+
+    /// Until the queue's other end is gone and everything is committed.
+    pub(super) fn run(mut self) {
+        // Events appended and not yet committed, and since when.
+        let (mut waiting, mut since) = (0, Instant::now());
+        loop {
+            let timeout = if waiting == 0 { LINGER } else { LINGER.saturating_sub(since.elapsed()) };
+            let (mut urgent, mut closed) = (false, false);
+            match self.receiver.recv_timeout(timeout) {
+                Ok(event) => {
+                    let outbox = self.outbox.clone();
+                    let mut outbox = lock(&outbox);
+                    let more = std::iter::once(event).chain(std::iter::from_fn(|| self.receiver.try_recv().ok()));
+                    let mut failure = None;
+                    for event in more.take(GROUP) {
+                        if waiting == 0 {
+                            since = Instant::now();
+                        }
+                        waiting += 1;
+                        urgent |= event.class <= Class::Alert;
+                        failure = outbox.append(&event).err().or(failure);
+                    }
+                    drop(outbox);
+                    self.log(failure);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => closed = true,
+            }
+            waiting += self.explain_dropped();
+            let due = urgent || closed || waiting >= GROUP || since.elapsed() >= LINGER;
+            if waiting > 0 && due {
+                let committed = lock(&self.outbox).commit();
+                match committed {
+                    Ok(()) => {
+                        waiting = 0;
+                        self.waker.notify();
+                    }
+                    Err(error) => {
+                        // Still in memory: tried again with the next group.
+                        since = Instant::now();
+                        self.log(Some(error));
+                    }
+                }
+            }
+            if closed {
+                return;
+            }
+        }
+    }
+
+    /// Gives numbers to what the queue dropped, and a gap event that explains them. How many gap events that made.
+    fn explain_dropped(&mut self) -> usize {
+        let mut explained = 0;
+        for class in Class::ALL {
+            let count = self.dropped.open[class.rank()].swap(0, Ordering::Relaxed);
+            if count > 0 {
+                let result = lock(&self.outbox).lost(class, count, LossCause::Overflow);
+                self.log(result.err());
+                explained += 1;
+            }
+        }
+        explained
+    }
+
+    fn log(&mut self, error: Option<OutboxError>) {
+        let Some(error) = error else { return };
+        if self.last_log.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            self.last_log = Some(Instant::now());
+            tracing::error!("{error}; events wait in memory as far as there is room");
+        }
+    }
+}
