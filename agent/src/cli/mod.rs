@@ -7,6 +7,7 @@ mod audit;
 mod decode;
 mod inputs;
 mod number;
+mod outbox;
 
 mod replay;
 mod run;
@@ -54,7 +55,8 @@ enum Command {
     #[command(after_help = "Example:\n  outrider score drive.log --model models/demo-vehicle --dbc car.dbc")]
     Score(replay::ScoreArgs),
     /// Look into an outbox whose agent is not running.
-    OutboxX,
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Prove from received events that all arrived: exit code 1 when any is missing or out of order.
     #[command(after_help = "Example:\n  mosquitto_sub -t 'outrider/#' -N > events.cbor\n  outrider audit events.cbor")]
     Audit(audit::AuditArgs),
@@ -139,7 +141,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Features(args) => replay::features(&args),
         Command::Score(args) => replay::score(&args),
-        Command::OutboxX => Ok(()),
+        Command::Outbox(command) => outbox::run(&command),
         Command::Audit(args) => audit::run(&args),
     };
     match result {

@@ -234,7 +234,7 @@ impl Config {
             None => None,
             Some(outbox) => {
                 let mib = reader.in_range("outbox.quota_mib", &outbox.quota_mib, 4..=1 << 20)?;
-                Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config: OutboxConfig { quota_bytes: mib << 20 } })
+                Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config: OutboxConfig::new(mib << 20) })
             }
         };
         Ok(Self {

@@ -87,6 +87,7 @@ pub struct Detector {
     since_ns: u64,
     class: Class,
     benched: bool,
+    last_score: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -123,6 +124,7 @@ impl Detector {
             since_ns: 0,
             class: Class::Alert,
             benched: false,
+            last_score: None,
         })
     }
 
@@ -136,11 +138,17 @@ impl Detector {
         self.targets.iter().map(|&i| self.features.names()[i].clone()).collect()
     }
 
+    /// The score of the last grid point; `None` while there is none.
+    pub fn last_score(&self) -> Option<f64> {
+        self.last_score
+    }
+
     /// The clock jumped: history and smoothing start anew. An anomaly that was raised stays raised until it clears.
     pub(super) fn time_jumped(&mut self) {
         self.features.reset();
         self.parts.fill(Part::default());
         self.started_ns = None;
+        self.last_score = None;
     }
 
     /// One grid point.
@@ -173,6 +181,7 @@ impl Detector {
             return self.bench("its score is not a finite number".into(), now_ns, sink);
         }
         let score = round_score(score);
+        self.last_score = Some(score);
         sink.score(index, now_ns, score, &mut self.parts.iter().map(|p| round_score(p.smoothed)));
         self.judge(score, now_ns, sink);
     }
@@ -237,6 +246,7 @@ impl Detector {
 
     fn bench(&mut self, reason: String, now_ns: u64, sink: &mut impl Sink) {
         self.benched = true;
+        self.last_score = None;
         let body = Body::Model(ModelState {
             name: self.spec.name.clone(),
             state: "benched",

@@ -59,6 +59,8 @@ pub struct Parts {
 /// What a finished run did.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// Time of the first frame, nanoseconds since the Unix epoch; 0 when there was none.
+    pub first_ns: u64,
     /// Frames taken.
     pub frames: u64,
     /// Events that the engine and the agent made.
@@ -113,9 +115,9 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     let (queue, writer) = Writer::new(parts.outbox.clone(), waker.clone(), parts.source.is_live());
     let writer = spawn("writer", move || writer.run())?;
 
-    let mut shell = Shell { queue, events: 0, frames: 0 };
+    let mut shell = Shell { queue, events: 0, frames: 0, first_ns: 0 };
     let driven = drive(&mut parts, &mut shell, stop);
-    let Shell { queue, events, frames } = shell;
+    let Shell { queue, events, frames, first_ns } = shell;
     let overflowed = queue.overflowed();
 
     // In order: no more events; all of them stored; the gateway has what it takes in time; the outbox is closed.
@@ -128,6 +130,7 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     let mut outbox = crate::outbox::lock(&parts.outbox);
     let closed = outbox.close();
     let outcome = Outcome {
+        first_ns,
         frames,
         events,
         overflowed,
@@ -164,6 +167,7 @@ struct Shell {
     queue: Queue,
     events: u64,
     frames: u64,
+    first_ns: u64,
 }
 
 impl Shell {
@@ -176,7 +180,6 @@ impl Shell {
 fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), RunError> {
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
     let mut events: Vec<Event> = Vec::new();
-    let mut started = false;
     let result = loop {
         if stop.load(Ordering::Relaxed) {
             break Ok(());
@@ -186,10 +189,11 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             Ok(progress) => progress,
             Err(error) => break Err(error.into()),
         };
-        if !started && (progress.now_ns > 0 || !batch.is_empty()) {
-            started = true;
-            let first = batch.first().map_or(progress.now_ns, |frame| frame.time_ns);
-            shell.send(agent_event("started", first));
+        if shell.first_ns == 0 {
+            shell.first_ns = batch.first().map_or(progress.now_ns, |frame| frame.time_ns);
+            if shell.first_ns > 0 {
+                shell.send(agent_event("started", shell.first_ns));
+            }
         }
         shell.frames += batch.len() as u64;
         for frame in &batch {
