@@ -2,6 +2,8 @@
 //!
 //! Found through the environment variable `OUTRIDER_SHARED`, else as `../shared` beside the workspace.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a test's report, and so is its output")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! The compiled plan against a decoder that follows the DBC's definitions bit by bit.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a test's report, and so is its output")]
+
 use std::fmt::Write;
 
 use can_decoders::{CanId, Database, Fit, Plan, Raw, SignalIndex, Validity};

@@ -11,6 +11,7 @@
 //! it as "not multiplexed") and the place of errors that come after the grammar.
 
 mod build;
+mod details;
 mod error;
 mod model;
 mod multiplex;
