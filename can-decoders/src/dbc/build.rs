@@ -15,6 +15,8 @@ use crate::frame::{CanId, MAX_PAYLOAD};
 const INDEPENDENT_SIGNALS: &str = "VECTOR__INDEPENDENT_SIG_MSG";
 /// Messages above this are not from a bus, whatever transport protocol carries them.
 const MAX_MESSAGE_BYTES: u64 = 65_535;
+/// Longest statement, in bytes. Parsing takes some thirty times as much memory.
+const MAX_STATEMENT: usize = 1024 * 1024;
 /// Signals of one message; beyond, looking them up by name would take too long on hostile files.
 const MAX_SIGNALS: usize = 4096;
 
@@ -306,14 +308,18 @@ impl Builder {
     }
 
     pub(super) fn parse(&self, statement: &Statement<'_>) -> Result<Dbc, DbcError> {
-        Dbc::try_from(statement.text).map_err(|error| self.place(statement, &error))
+        let text = statement.text.trim_end();
+        if text.len() > MAX_STATEMENT {
+            return Err(self.syntax(statement, format!("the statement is longer than {MAX_STATEMENT} bytes")));
+        }
+        Dbc::try_from(text).map_err(|error| self.place(statement, &error))
     }
 
     fn place(&self, statement: &Statement<'_>, error: &can_dbc::DbcError) -> DbcError {
         let can_dbc::DbcError::Pest(error) = error else { return self.syntax(statement, error.to_string()) };
         let (pest::error::LineColLocation::Pos((line, column)) | pest::error::LineColLocation::Span((line, column), _)) =
             error.line_col;
-        let column = if line == 1 { statement.column + column - 1 } else { column };
+        let column = if line == 1 { statement.column() + column - 1 } else { column };
         DbcError::Syntax {
             file: self.name.to_string(),
             line: statement.line + line - 1,
@@ -327,7 +333,7 @@ impl Builder {
         DbcError::Syntax {
             file: self.name.to_string(),
             line: statement.line,
-            column: statement.column,
+            column: statement.column(),
             what,
             remedy: REMEDY,
         }
