@@ -1,1 +1,73 @@
+use super::*;
+use crate::encode::EncodeError;
 
+fn database(name: &str, text: &str) -> Database {
+    Database::parse(name, format!("BU_: A\n\n{text}").as_bytes()).unwrap()
+}
+
+#[test]
+fn several_databases_make_one_plan_and_the_first_wins() {
+    let one = database("one", "BO_ 1 M: 8 A\n SG_ X : 0|8@1+ (1,0) [0|0] \"\" A\n\nBO_ 2147483649 E: 8 A\n");
+    let two = database(
+        "two",
+        "BO_ 1 Other: 8 A\n SG_ Z : 0|8@1+ (1,0) [0|0] \"\" A\n\nBO_ 2 M: 8 A\n SG_ Y : 0|8@1+ (1,0) [0|0] \"V\" A\n",
+    );
+    let plan = Plan::compile(&[one, two]);
+    assert_eq!(plan.messages().iter().map(|m| &*m.name).collect::<Vec<_>>(), ["M", "E", "M"]);
+    assert_eq!(plan.find(CanId::standard(1).unwrap()), Some(MessageIndex(0)));
+    assert_eq!(plan.find(CanId::extended(1).unwrap()), Some(MessageIndex(1)));
+    assert_eq!(plan.find(CanId::standard(2).unwrap()), Some(MessageIndex(2)));
+    assert_eq!(plan.find(CanId::standard(3).unwrap()), None);
+    assert_eq!(plan.find_message("M"), Some(MessageIndex(0)));
+    assert_eq!(plan.find_message("Other"), None);
+    let y = plan.find_signal(MessageIndex(2), "Y").unwrap();
+    assert_eq!((y, plan.signal(y).message, &*plan.signal(y).unit), (SignalIndex(1), MessageIndex(2), "V"));
+    assert_eq!(plan.find_signal(MessageIndex(0), "Y"), None);
+    let warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["two:3: message Other (001): one describes it too and is used", "two:6: message M has the name of another"]
+    );
+}
+
+#[test]
+fn labels_by_raw_value() {
+    let text = "BO_ 1 M: 8 A\n SG_ X : 0|8@1- (1,0) [0|0] \"\" A\n\nVAL_ 1 X 2 \"b\" -1 \"a\" ;\n";
+    let plan = Plan::compile(&[database("t", text)]);
+    let signal = plan.signal(SignalIndex(0));
+    assert_eq!((signal.label(-1), signal.label(2), signal.label(0)), (Some("a"), Some("b"), None));
+}
+
+#[test]
+fn an_empty_plan_finds_nothing() {
+    let plan = Plan::compile(&[]);
+    assert_eq!(plan.find(CanId::standard(1).unwrap()), None);
+    assert!(plan.messages().is_empty() && plan.signals().is_empty());
+}
+
+#[test]
+fn encoding_refuses_what_has_no_bits() {
+    let text = "BO_ 1 M: 2 A\n SG_ X : 0|8@1- (0.5,10) [0|0] \"\" A\n SG_ Y : 8|8@1+ (-1,0) [0|0] \"\" A\n\n\
+                BO_ 2 N: 8 A\n SG_ Z : 0|64@1+ (1,0) [0|0] \"\" A\n SG_ W : 0|64@1- (1,0) [0|0] \"\" A\n";
+    let plan = Plan::compile(&[database("t", text)]);
+    let (x, y) = (SignalIndex(0), SignalIndex(1));
+    let mut payload = [0; 2];
+    plan.encode(MessageIndex(0), &[(x, -54.0), (y, -255.0)], &mut payload).unwrap();
+    assert_eq!(payload, [0x80, 0xFF]);
+    plan.encode(MessageIndex(0), &[(x, 10.3)], &mut payload).unwrap();
+    assert_eq!(payload, [0x01, 0xFF], "rounded to the nearest");
+    let encode = |value, payload: &mut [u8]| plan.encode(MessageIndex(0), &[(x, value)], payload).unwrap_err();
+    for value in [-54.3, 73.8, f64::NAN, f64::INFINITY] {
+        let error = encode(value, &mut [0; 2]);
+        assert!(matches!(error, EncodeError::OutOfRange { low: -54.0, high: 73.5, .. }), "{error}");
+    }
+    assert!(matches!(encode(0.0, &mut []), EncodeError::TooShort { needed: 1, length: 0, .. }));
+    let error = plan.encode(MessageIndex(1), &[(x, 0.0)], &mut [0; 8]).unwrap_err();
+    assert_eq!(error.to_string(), "signal X is not in message N; take signals from Message::signals");
+    // The top of 64 bits is not a double: the nearest one means the top.
+    let mut payload = [0; 8];
+    plan.encode(MessageIndex(1), &[(SignalIndex(2), u64::MAX as f64)], &mut payload).unwrap();
+    assert_eq!(payload, [0xFF; 8]);
+    plan.encode(MessageIndex(1), &[(SignalIndex(3), i64::MAX as f64)], &mut payload).unwrap();
+    assert_eq!(payload, i64::MAX.to_le_bytes());
+}

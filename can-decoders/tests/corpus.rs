@@ -2,6 +2,8 @@
 //!
 //! Found through the environment variable `OUTRIDER_SHARED`, else as `../shared` beside the workspace.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a test's report, and so is its output")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -104,6 +106,42 @@ fn speed_and_steering_angle_of_a_drive_agree_with_an_independent_decoder() {
             assert!((found - expected).abs() < 0.5e-6 + 1e-9, "{name} row {row}: {found} instead of {expected}");
         }
     }
+}
+
+/// The counts are those of the parameter bytes in the log's text.
+#[test]
+fn obd2_answers_of_a_drive_decode_completely() {
+    let Some(data) = corpus() else { return };
+    let obd2 = Database::parse("obd2.dbc", include_bytes!("../dbc/obd2.dbc")).unwrap();
+    let plan = Plan::compile(&[obd2]);
+    let log = data.join("logs/3BA199E2_00000164_00000001-60FE3F04.log.zst");
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for frame in LogReader::open(&log, Options::default()).unwrap() {
+        let frame = frame.unwrap();
+        let Some(message) = plan.find(frame.id) else { continue };
+        for sample in plan.decode(message, frame.payload()).signals() {
+            let signal = plan.signal(sample.signal);
+            assert!(signal.max.is_none_or(|max| sample.value <= max), "{} {}", signal.name, sample.value);
+            *counts.entry(&signal.name).or_default() += 1;
+        }
+    }
+    let expected = [
+        ("ActualEngineTorque", 1090),
+        ("BarometricPressure", 182),
+        ("ControlModuleVoltage", 182),
+        ("CoolantTemperature", 545),
+        ("EngineLoad", 182),
+        ("EngineSpeed", 1095),
+        ("FrameLength", 6601),
+        ("FrameType", 6601),
+        ("FuelTankLevel", 55),
+        ("IntakeManifoldPressure", 1090),
+        ("ParameterId", 6601),
+        ("Service", 6601),
+        ("ThrottlePosition", 1090),
+        ("VehicleSpeed", 1090),
+    ];
+    assert_eq!(counts, BTreeMap::from(expected));
 }
 
 #[test]

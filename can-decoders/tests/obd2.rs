@@ -1,5 +1,7 @@
 //! The OBD-II database that comes with the crate.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a test's report, and so is its output")]
+
 use can_decoders::{CanId, Database, Plan, Validity};
 
 fn plan() -> Plan {

@@ -1,5 +1,7 @@
 //! The compiled plan against a decoder that follows the DBC's definitions bit by bit.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a test's report, and so is its output")]
+
 use std::fmt::Write;
 
 use can_decoders::{CanId, Database, Fit, Plan, Raw, SignalIndex, Validity};
@@ -42,9 +44,9 @@ fn layout() -> impl Strategy<Value = Layout> {
 /// The layouts with the selectors' places made real: each selects from the signals before it.
 fn message() -> impl Strategy<Value = Vec<Layout>> {
     proptest::collection::vec(layout(), 1..10).prop_map(|mut layouts| {
-        for index in 0..layouts.len() {
-            let selected = layouts[index].selected.take();
-            layouts[index].selected = selected.filter(|_| index > 0).map(|(by, ranges)| (by % index, ranges));
+        for (index, layout) in layouts.iter_mut().enumerate() {
+            let selected = layout.selected.take();
+            layout.selected = selected.filter(|_| index > 0).map(|(by, ranges)| (by % index, ranges));
         }
         layouts
     })

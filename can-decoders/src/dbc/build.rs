@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use can_dbc::{AttributeValue, Dbc, MultiplexIndicator, NumericValue, SignalExtendedValueType, ValueType};
+use can_dbc::{Dbc, MultiplexIndicator, NumericValue, ValueType};
 
 use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, SignalDef, Warning};
 use super::multiplex::{self, Indicator, Selection};
@@ -15,6 +15,8 @@ use crate::frame::{CanId, MAX_PAYLOAD};
 const INDEPENDENT_SIGNALS: &str = "VECTOR__INDEPENDENT_SIG_MSG";
 /// Messages above this are not from a bus, whatever transport protocol carries them.
 const MAX_MESSAGE_BYTES: u64 = 65_535;
+/// Longest statement, in bytes. Parsing takes some thirty times as much memory.
+const MAX_STATEMENT: usize = 1024 * 1024;
 /// Signals of one message; beyond, looking them up by name would take too long on hostile files.
 const MAX_SIGNALS: usize = 4096;
 
@@ -41,24 +43,28 @@ pub(super) fn build(name: &str, text: &str) -> Result<Database, DbcError> {
     Ok(builder.finish())
 }
 
-struct Builder {
-    name: Arc<str>,
-    messages: Vec<MessageDef>,
+pub(super) struct Builder {
+    pub(super) name: Arc<str>,
+    pub(super) messages: Vec<MessageDef>,
     /// `M`, `m5` and so on, in parallel to the messages and their signals.
-    indicators: Vec<Vec<Indicator>>,
+    pub(super) indicators: Vec<Vec<Indicator>>,
     /// By [`CanId::to_bits`].
-    by_id: HashMap<u32, usize>,
+    pub(super) by_id: HashMap<u32, usize>,
     /// `SG_MUL_VAL_` by message.
-    selections: HashMap<usize, Vec<Selection>>,
-    tables: HashMap<String, Vec<(i64, Arc<str>)>>,
+    pub(super) selections: HashMap<usize, Vec<Selection>>,
+    pub(super) tables: HashMap<String, Vec<(i64, Arc<str>)>>,
     /// (message, signal's name, table's name, line) of `VAL_` statements that name a table.
-    table_uses: Vec<(usize, String, String, usize)>,
-    default_cycle: Option<u32>,
-    cycles: HashMap<usize, u32>,
+    pub(super) table_uses: Vec<(usize, String, String, usize)>,
+    pub(super) default_cycle: Option<u32>,
+    pub(super) cycles: HashMap<usize, u32>,
+    /// Names above 32 characters, which are in attributes and cut in `BO_` and `SG_`. Applied last:
+    /// the other statements use the short ones.
+    pub(super) long_messages: HashMap<usize, String>,
+    pub(super) long_signals: HashMap<(usize, usize), String>,
     /// Units and senders repeat thousands of times: each text is kept once.
-    texts: HashMap<String, Arc<str>>,
-    warnings: Vec<Warning>,
-    suppressed: usize,
+    pub(super) texts: HashMap<String, Arc<str>>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) suppressed: usize,
 }
 
 impl Builder {
@@ -73,13 +79,15 @@ impl Builder {
             table_uses: Vec::new(),
             default_cycle: None,
             cycles: HashMap::new(),
+            long_messages: HashMap::new(),
+            long_signals: HashMap::new(),
             texts: HashMap::new(),
             warnings: Vec::new(),
             suppressed: 0,
         }
     }
 
-    fn warn(&mut self, line: usize, text: String) {
+    pub(super) fn warn(&mut self, line: usize, text: String) {
         if self.warnings.len() < MAX_WARNINGS {
             self.warnings.push(Warning { file: self.name.clone(), line, text });
         } else {
@@ -87,7 +95,7 @@ impl Builder {
         }
     }
 
-    fn text(&mut self, text: &str) -> Arc<str> {
+    pub(super) fn text(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.texts.get(text) {
             return known.clone();
         }
@@ -235,146 +243,8 @@ impl Builder {
         Some(signal)
     }
 
-    /// Everything but messages.
-    fn detail(&mut self, statement: &Statement<'_>) -> Result<(), DbcError> {
-        match statement.keyword {
-            Keyword::Message | Keyword::Symbols | Keyword::Other => return Ok(()),
-            Keyword::Multiplexing | Keyword::ValueType => {
-                let dbc = self.parse(statement)?;
-                self.multiplexing(statement, dbc);
-            }
-            Keyword::Labels if self.names_table(statement) => {}
-            _ => match self.parse(statement) {
-                Ok(dbc) => self.description(statement, dbc),
-                Err(error) => {
-                    let line = if let DbcError::Syntax { line, .. } = &error { *line } else { statement.line };
-                    let what = if let DbcError::Syntax { what, .. } = error { what } else { error.to_string() };
-                    let keyword = statement.text.split_whitespace().next().unwrap_or_default().to_owned();
-                    self.warn(line, format!("{keyword} statement not understood and left out: {what}"));
-                }
-            },
-        }
-        Ok(())
-    }
-
-    fn multiplexing(&mut self, statement: &Statement<'_>, dbc: Dbc) {
-        let Some(message) = self.referred(statement, 0) else { return };
-        for found in dbc.extended_multiplex {
-            self.selections.entry(message).or_default().push(Selection {
-                signal: found.signal_name,
-                selector: found.multiplexor_signal_name,
-                ranges: found.mappings.iter().map(|m| m.min_value..=m.max_value).collect(),
-                line: statement.line,
-            });
-        }
-        for found in dbc.signal_extended_value_type_list {
-            if found.signal_extended_value_type == SignalExtendedValueType::SignedOrUnsignedInteger {
-                continue;
-            }
-            for index in self.signals_named(message, &found.signal_name, statement.line) {
-                let signal = &mut self.messages[message].signals[index];
-                let bits = signal.bits;
-                // The width decides: a 64-bit "float" and a 32-bit "double" are slips of the pen.
-                match bits {
-                    32 => signal.encoding = Encoding::Float32,
-                    64 => signal.encoding = Encoding::Float64,
-                    _ => {}
-                }
-                let said = match found.signal_extended_value_type {
-                    SignalExtendedValueType::IEEEfloat32Bit => 32,
-                    _ => 64,
-                };
-                if said != bits {
-                    let used = if matches!(bits, 32 | 64) { "a float" } else { "an integer" };
-                    let text = format!(
-                        "signal {} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits",
-                        found.signal_name
-                    );
-                    self.warn(statement.line, text);
-                }
-            }
-        }
-    }
-
-    fn description(&mut self, statement: &Statement<'_>, dbc: Dbc) {
-        for table in dbc.value_tables {
-            let labels = self.labels(table.descriptions);
-            self.tables.insert(table.name, labels);
-        }
-        for default in dbc.attribute_defaults {
-            if default.name == "GenMsgCycleTime" {
-                self.default_cycle = milliseconds(&default.value);
-            }
-        }
-        for found in dbc.attribute_values_message {
-            if found.name == "GenMsgCycleTime"
-                && let Some(message) = self.referred(statement, 2)
-                && let Some(time) = milliseconds(&found.value)
-            {
-                self.cycles.insert(message, time);
-            }
-        }
-        for found in dbc.message_transmitters {
-            let Some(message) = self.referred(statement, 0) else { continue };
-            for node in found.transmitter {
-                let node = self.text(&node);
-                let senders = &mut self.messages[message].senders;
-                if !senders.contains(&node) {
-                    senders.push(node);
-                }
-            }
-        }
-        for found in dbc.value_descriptions {
-            let can_dbc::ValueDescription::Signal { name, value_descriptions, .. } = found else { continue };
-            let Some(message) = self.referred(statement, 0) else { continue };
-            let labels = self.labels(value_descriptions);
-            for index in self.signals_named(message, &name, statement.line) {
-                self.messages[message].signals[index].labels.clone_from(&labels);
-            }
-        }
-        for found in dbc.comments {
-            match found {
-                can_dbc::Comment::Message { comment, .. } => {
-                    // `CM_ 12 "..."` without BO_ is accepted by can-dbc, and here.
-                    let place = usize::from(words(statement.text).next().is_some_and(|w| w.ends_with('_')));
-                    if let Some(message) = self.referred(statement, place) {
-                        self.messages[message].comment = comment;
-                    }
-                }
-                can_dbc::Comment::Signal { name, comment, .. } => {
-                    let Some(message) = self.referred(statement, 1) else { continue };
-                    for index in self.signals_named(message, &name, statement.line) {
-                        self.messages[message].signals[index].comment.clone_from(&comment);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// `VAL_ 12 Signal Table ;`: the form of older editors, which can-dbc does not know.
-    fn names_table(&mut self, statement: &Statement<'_>) -> bool {
-        let found: Vec<&str> = words(statement.text).take(4).collect();
-        let [_, signal, table, rest @ ..] = found.as_slice() else { return false };
-        let is_name = table.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if !is_name || !(rest.is_empty() || rest == [";"]) {
-            return false;
-        }
-        if let Some(message) = self.referred(statement, 0) {
-            self.table_uses.push((message, (*signal).to_owned(), (*table).to_owned(), statement.line));
-        }
-        true
-    }
-
-    fn labels(&mut self, descriptions: Vec<can_dbc::ValDescription>) -> Vec<(i64, Arc<str>)> {
-        let mut labels: Vec<_> = descriptions.into_iter().map(|d| (d.id, self.text(&d.description))).collect();
-        labels.sort_by_key(|label| label.0);
-        labels.dedup_by_key(|label| label.0);
-        labels
-    }
-
     /// The message whose identifier is the statement's word number `place` (from 0, after the keyword).
-    fn referred(&mut self, statement: &Statement<'_>, place: usize) -> Option<usize> {
+    pub(super) fn referred(&mut self, statement: &Statement<'_>, place: usize) -> Option<usize> {
         let number = words(statement.text).nth(place).unwrap_or_default();
         let id = number.parse::<u32>().ok();
         if let Some((id, _)) = id.and_then(can_id)
@@ -389,7 +259,7 @@ impl Builder {
         None
     }
 
-    fn signals_named(&mut self, message: usize, name: &str, line: usize) -> Vec<usize> {
+    pub(super) fn signals_named(&mut self, message: usize, name: &str, line: usize) -> Vec<usize> {
         let signals = &self.messages[message].signals;
         let found: Vec<usize> = signals.iter().enumerate().filter(|(_, s)| *s.name == *name).map(|(i, _)| i).collect();
         if found.is_empty() {
@@ -416,6 +286,14 @@ impl Builder {
             message.cycle_time_ms = time.filter(|ms| *ms > 0);
             let mut found = Vec::new();
             multiplex::resolve(message, &self.indicators[index], &selections, &mut found);
+            if let Some(name) = self.long_messages.get(&index) {
+                message.name = name.as_str().into();
+            }
+            for (signal, definition) in message.signals.iter_mut().enumerate() {
+                if let Some(name) = self.long_signals.get(&(index, signal)) {
+                    definition.name = name.as_str().into();
+                }
+            }
             check_layout(message, &mut found);
             for (line, text) in found {
                 self.warn(line, text);
@@ -429,15 +307,19 @@ impl Builder {
         Database { name: self.name, messages: self.messages, warnings: self.warnings }
     }
 
-    fn parse(&self, statement: &Statement<'_>) -> Result<Dbc, DbcError> {
-        Dbc::try_from(statement.text).map_err(|error| self.place(statement, &error))
+    pub(super) fn parse(&self, statement: &Statement<'_>) -> Result<Dbc, DbcError> {
+        let text = statement.text.trim_end();
+        if text.len() > MAX_STATEMENT {
+            return Err(self.syntax(statement, format!("the statement is longer than {MAX_STATEMENT} bytes")));
+        }
+        Dbc::try_from(text).map_err(|error| self.place(statement, &error))
     }
 
     fn place(&self, statement: &Statement<'_>, error: &can_dbc::DbcError) -> DbcError {
         let can_dbc::DbcError::Pest(error) = error else { return self.syntax(statement, error.to_string()) };
         let (pest::error::LineColLocation::Pos((line, column)) | pest::error::LineColLocation::Span((line, column), _)) =
             error.line_col;
-        let column = if line == 1 { statement.column + column - 1 } else { column };
+        let column = if line == 1 { statement.column() + column - 1 } else { column };
         DbcError::Syntax {
             file: self.name.to_string(),
             line: statement.line + line - 1,
@@ -451,7 +333,7 @@ impl Builder {
         DbcError::Syntax {
             file: self.name.to_string(),
             line: statement.line,
-            column: statement.column,
+            column: statement.column(),
             what,
             remedy: REMEDY,
         }
@@ -511,18 +393,5 @@ fn number(value: NumericValue) -> f64 {
         NumericValue::Uint(v) => v as f64,
         NumericValue::Int(v) => v as f64,
         NumericValue::Double(v) => v,
-    }
-}
-
-fn milliseconds(value: &AttributeValue) -> Option<u32> {
-    match value {
-        AttributeValue::Uint(v) => u32::try_from(*v).ok(),
-        AttributeValue::Int(v) => u32::try_from(*v).ok(),
-        AttributeValue::Double(v) if (0.0..4e9).contains(v) =>
-        {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-            Some(v.round() as u32)
-        }
-        AttributeValue::Double(_) | AttributeValue::String(_) => None,
     }
 }

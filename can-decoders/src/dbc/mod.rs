@@ -11,6 +11,7 @@
 //! it as "not multiplexed") and the place of errors that come after the grammar.
 
 mod build;
+mod details;
 mod error;
 mod model;
 mod multiplex;
@@ -25,8 +26,9 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Largest DBC file that is accepted, in bytes. The largest real ones seen are below 1 MiB.
-pub const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Largest DBC file that is accepted, in bytes. The largest real ones seen are below 1 MiB; the worst
+/// that can be made of this many bytes takes about thirty times as much memory.
+pub const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Warnings kept for one file; the rest is counted in a last one.
 pub(crate) const MAX_WARNINGS: usize = 1000;

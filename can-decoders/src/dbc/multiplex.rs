@@ -1,5 +1,6 @@
 //! Which signal selects which: simple (`M`, `m5`) and extended (`m5M`, `SG_MUL_VAL_`) multiplexing.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use super::model::{MessageDef, Multiplexing};
@@ -39,11 +40,15 @@ pub(super) fn resolve(
         return;
     }
     let root = root(message, indicators, warnings);
+    let mut by_signal: HashMap<&str, Vec<&Selection>> = HashMap::new();
+    for selection in selections {
+        by_signal.entry(&selection.signal).or_default().push(selection);
+    }
     for (index, indicator) in indicators.iter().enumerate() {
         let signal = &message.signals[index];
-        let extended: Vec<&Selection> = selections.iter().filter(|s| *s.signal == *signal.name).collect();
-        let multiplexing = if let Some(first) = extended.first() {
-            from_selections(message, index, first, &extended, warnings)
+        let extended = by_signal.get(&*signal.name).map_or(&[][..], Vec::as_slice);
+        let multiplexing = if let [first, ..] = extended {
+            from_selections(message, index, first, extended, warnings)
         } else {
             match (*indicator, root) {
                 (Indicator::Plain | Indicator::Multiplexor, _) => Multiplexing::Always,

@@ -41,8 +41,16 @@ pub(crate) struct Statement<'a> {
     pub text: &'a str,
     /// Line of the keyword, from 1.
     pub line: usize,
-    /// Column of the keyword in characters, from 1.
-    pub column: usize,
+    /// What stands before the keyword on its line.
+    pub before: &'a str,
+}
+
+impl Statement<'_> {
+    /// Column of the keyword in characters, from 1. Counted only when asked for: a hostile file can
+    /// have millions of statements on one line.
+    pub(crate) fn column(&self) -> usize {
+        self.before.chars().count() + 1
+    }
 }
 
 fn keyword(word: &str) -> Option<Keyword> {
@@ -79,7 +87,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
     let bytes = text.as_bytes();
     let mut statements: Vec<Statement<'_>> = Vec::new();
     let mut start = 0;
-    let mut opened: Option<(Keyword, usize, usize)> = None;
+    let mut opened: Option<(Keyword, usize, &str)> = None;
     let (mut line, mut line_start) = (1, 0);
     // True where a statement may open: only blanks since the line's start or a `;`.
     let mut fresh = true;
@@ -118,11 +126,11 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
                 let found = keyword(&text[at..end]);
                 let in_symbols = matches!(opened, Some((Keyword::Symbols, ..)));
                 if let Some(found) = found.filter(|_| !(in_symbols && alone(bytes, end))) {
-                    if let Some((keyword, line, column)) = opened {
-                        statements.push(Statement { keyword, text: &text[start..at], line, column });
+                    if let Some((keyword, line, before)) = opened {
+                        statements.push(Statement { keyword, text: &text[start..at], line, before });
                     }
                     start = at;
-                    opened = Some((found, line, text[line_start..at].chars().count() + 1));
+                    opened = Some((found, line, &text[line_start..at]));
                 } else if opened.is_none() {
                     return Err(Preamble { line, column: text[line_start..at].chars().count() + 1 });
                 }
@@ -138,8 +146,8 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
             }
         }
     }
-    if let Some((keyword, line, column)) = opened {
-        statements.push(Statement { keyword, text: &text[start..], line, column });
+    if let Some((keyword, line, before)) = opened {
+        statements.push(Statement { keyword, text: &text[start..], line, before });
     }
     Ok(statements)
 }

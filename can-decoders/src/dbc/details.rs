@@ -1,0 +1,194 @@
+//! What statements other than `BO_` add to the messages: multiplexing, floats, labels, attributes, comments.
+
+use std::sync::Arc;
+
+use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType};
+
+use super::DbcError;
+use super::build::Builder;
+use super::model::Encoding;
+use super::multiplex::Selection;
+use super::statement::{Keyword, Statement, words};
+
+impl Builder {
+    /// Everything but messages.
+    pub(super) fn detail(&mut self, statement: &Statement<'_>) -> Result<(), DbcError> {
+        match statement.keyword {
+            Keyword::Message | Keyword::Symbols | Keyword::Other => return Ok(()),
+            Keyword::Multiplexing | Keyword::ValueType => {
+                let dbc = self.parse(statement)?;
+                self.multiplexing(statement, dbc);
+            }
+            Keyword::Labels if self.names_table(statement) => {}
+            _ => match self.parse(statement) {
+                Ok(dbc) => self.description(statement, dbc),
+                Err(error) => {
+                    let line = if let DbcError::Syntax { line, .. } = &error { *line } else { statement.line };
+                    let what = if let DbcError::Syntax { what, .. } = error { what } else { error.to_string() };
+                    let keyword = statement.text.split_whitespace().next().unwrap_or_default().to_owned();
+                    self.warn(line, format!("{keyword} statement not understood and left out: {what}"));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn multiplexing(&mut self, statement: &Statement<'_>, dbc: Dbc) {
+        let Some(message) = self.referred(statement, 0) else { return };
+        for found in dbc.extended_multiplex {
+            self.selections.entry(message).or_default().push(Selection {
+                signal: found.signal_name,
+                selector: found.multiplexor_signal_name,
+                ranges: found.mappings.iter().map(|m| m.min_value..=m.max_value).collect(),
+                line: statement.line,
+            });
+        }
+        for found in dbc.signal_extended_value_type_list {
+            if found.signal_extended_value_type == SignalExtendedValueType::SignedOrUnsignedInteger {
+                continue;
+            }
+            for index in self.signals_named(message, &found.signal_name, statement.line) {
+                let signal = &mut self.messages[message].signals[index];
+                let bits = signal.bits;
+                // The width decides: a 64-bit "float" and a 32-bit "double" are slips of the pen.
+                match bits {
+                    32 => signal.encoding = Encoding::Float32,
+                    64 => signal.encoding = Encoding::Float64,
+                    _ => {}
+                }
+                let said = match found.signal_extended_value_type {
+                    SignalExtendedValueType::IEEEfloat32Bit => 32,
+                    _ => 64,
+                };
+                if said != bits {
+                    let used = if matches!(bits, 32 | 64) { "a float" } else { "an integer" };
+                    let text = format!(
+                        "signal {} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits",
+                        found.signal_name
+                    );
+                    self.warn(statement.line, text);
+                }
+            }
+        }
+    }
+
+    fn description(&mut self, statement: &Statement<'_>, dbc: Dbc) {
+        for table in dbc.value_tables {
+            let labels = self.labels(table.descriptions);
+            self.tables.insert(table.name, labels);
+        }
+        for default in dbc.attribute_defaults {
+            if default.name == "GenMsgCycleTime" {
+                self.default_cycle = milliseconds(&default.value);
+            }
+        }
+        for found in &dbc.attribute_values_message {
+            if found.name == "GenMsgCycleTime"
+                && let Some(message) = self.referred(statement, 2)
+                && let Some(time) = milliseconds(&found.value)
+            {
+                self.cycles.insert(message, time);
+            }
+        }
+        self.long_names(statement, dbc.attribute_values_message, dbc.attribute_values_signal);
+        for found in dbc.message_transmitters {
+            let Some(message) = self.referred(statement, 0) else { continue };
+            for node in found.transmitter {
+                let node = self.text(&node);
+                let senders = &mut self.messages[message].senders;
+                if !senders.contains(&node) {
+                    senders.push(node);
+                }
+            }
+        }
+        for found in dbc.value_descriptions {
+            let can_dbc::ValueDescription::Signal { name, value_descriptions, .. } = found else { continue };
+            let Some(message) = self.referred(statement, 0) else { continue };
+            let labels = self.labels(value_descriptions);
+            for index in self.signals_named(message, &name, statement.line) {
+                self.messages[message].signals[index].labels.clone_from(&labels);
+            }
+        }
+        for found in dbc.comments {
+            match found {
+                can_dbc::Comment::Message { comment, .. } => {
+                    // `CM_ 12 "..."` without BO_ is accepted by can-dbc, and here.
+                    let place = usize::from(words(statement.text).next().is_some_and(|w| w.ends_with('_')));
+                    if let Some(message) = self.referred(statement, place) {
+                        self.messages[message].comment = comment;
+                    }
+                }
+                can_dbc::Comment::Signal { name, comment, .. } => {
+                    let Some(message) = self.referred(statement, 1) else { continue };
+                    for index in self.signals_named(message, &name, statement.line) {
+                        self.messages[message].signals[index].comment.clone_from(&comment);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Vector's way around its own bound of 32 characters.
+    fn long_names(
+        &mut self,
+        statement: &Statement<'_>,
+        messages: Vec<can_dbc::AttributeValueForMessage>,
+        signals: Vec<can_dbc::AttributeValueForSignal>,
+    ) {
+        for found in messages {
+            if found.name == "SystemMessageLongSymbol"
+                && let AttributeValue::String(name) = found.value
+                && !name.is_empty()
+                && let Some(message) = self.referred(statement, 2)
+            {
+                self.long_messages.insert(message, name);
+            }
+        }
+        for found in signals {
+            if found.name == "SystemSignalLongSymbol"
+                && let AttributeValue::String(name) = found.value
+                && !name.is_empty()
+                && let Some(message) = self.referred(statement, 2)
+            {
+                for index in self.signals_named(message, &found.signal_name, statement.line) {
+                    self.long_signals.insert((message, index), name.clone());
+                }
+            }
+        }
+    }
+
+    /// `VAL_ 12 Signal Table ;`: the form of older editors, which can-dbc does not know.
+    fn names_table(&mut self, statement: &Statement<'_>) -> bool {
+        let found: Vec<&str> = words(statement.text).take(4).collect();
+        let [_, signal, table, rest @ ..] = found.as_slice() else { return false };
+        let is_name = table.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !is_name || !(rest.is_empty() || rest == [";"]) {
+            return false;
+        }
+        if let Some(message) = self.referred(statement, 0) {
+            self.table_uses.push((message, (*signal).to_owned(), (*table).to_owned(), statement.line));
+        }
+        true
+    }
+
+    fn labels(&mut self, descriptions: Vec<can_dbc::ValDescription>) -> Vec<(i64, Arc<str>)> {
+        let mut labels: Vec<_> = descriptions.into_iter().map(|d| (d.id, self.text(&d.description))).collect();
+        labels.sort_by_key(|label| label.0);
+        labels.dedup_by_key(|label| label.0);
+        labels
+    }
+}
+
+fn milliseconds(value: &AttributeValue) -> Option<u32> {
+    match value {
+        AttributeValue::Uint(v) => u32::try_from(*v).ok(),
+        AttributeValue::Int(v) => u32::try_from(*v).ok(),
+        AttributeValue::Double(v) if (0.0..4e9).contains(v) =>
+        {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+            Some(v.round() as u32)
+        }
+        AttributeValue::Double(_) | AttributeValue::String(_) => None,
+    }
+}
