@@ -352,11 +352,42 @@ fn a_class_that_is_not_authorised_becomes_a_gap_and_the_others_go_on() {
     let uplink = Running::start(config(broker.port), &outbox);
     wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
     assert_eq!(outbox.lock().unwrap().rejected, [(forbidden, LossCause::Rejected)]);
-    wait_until("the alerts and the gap", || subscriber.count() >= 11);
-    let classes = by_class(&arrivals(&subscriber));
+    wait_until("the alerts and the gap", || first_arrivals(&arrivals(&subscriber)).len() == 11);
+    let classes = by_class(&first_arrivals(&arrivals(&subscriber)));
     assert_eq!((classes["alert"].len(), classes["status"].len(), classes.get("telemetry")), (10, 1, None));
+    // mosquitto 2.0.11 often hangs up after it has refused, so there may be several connections and
+    // duplicates; what counts is that the refused event was given up once and nothing else was.
     let link = uplink.monitor.snapshot();
-    assert_eq!((link.failures, link.rejected, link.acked), (0, 1, 11), "{link:?}");
+    assert_eq!((link.rejected, link.acked), (1, 11), "{link:?}");
+}
+
+#[test]
+fn after_a_refusal_the_class_rests_and_the_others_do_not() {
+    let outbox = outbox(1);
+    outbox.lock().unwrap().explains = true;
+    for class in [Class::Telemetry, Class::Alert] {
+        for i in 0..100 {
+            outbox.lock().unwrap().append(&telemetry(class, i)).unwrap();
+        }
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let gateway = ScriptedGateway::start(&[], |publish| {
+        vec![(publish.id, if publish.topic.ends_with("telemetry") { 0x87 } else { 0 })]
+    });
+    let mut config = config(gateway.port);
+    config.window = 4;
+    // The rest outlasts the test.
+    config.backoff_min = mosquitto::PATIENCE * 10;
+    config.backoff_max = config.backoff_min;
+    let uplink = Running::start(config, &outbox);
+    wait_until("all alerts and gaps", || {
+        let held = outbox.lock().unwrap().stat().events;
+        held[Class::Alert.rank()] == 0 && held[Class::Status.rank()] == 0
+    });
+    let given_up = outbox.lock().unwrap().rejected.len();
+    assert!((1..=4).contains(&given_up), "what was in flight together, not the backlog: {given_up}");
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.connects, link.failures), (1, 0), "{link:?}");
 }
 
 #[test]

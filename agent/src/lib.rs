@@ -2,6 +2,10 @@
 //!
 //! See `ARCHITECTURE.md` for the map. The way of a frame: [`source`] → [`engine`] → [`outbox`] → [`uplink`].
 
+// Lets helpers under `tests/support` name this crate the same way from unit tests and from scenario tests.
+#[cfg(test)]
+extern crate self as outrider;
+
 pub mod engine;
 pub mod event;
 pub mod outbox;
