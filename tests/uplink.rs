@@ -227,7 +227,7 @@ fn acknowledgements_out_of_order_go_to_the_right_messages() {
             (connection, waiting) = (publish.connection, None);
         }
         let seq = fixture::seqs(&publish.payload)[0];
-        let answer = (publish.id, if seq % 7 == 0 { 0x99 } else { 0 });
+        let answer = (publish.id, if seq.is_multiple_of(7) { 0x99 } else { 0 });
         match waiting.take() {
             Some(earlier) => vec![answer, earlier],
             None if !seen.insert(seq) => vec![answer],
@@ -246,7 +246,7 @@ fn acknowledgements_out_of_order_go_to_the_right_messages() {
     let mut acked = outbox.acked.clone();
     refused.sort_unstable();
     acked.sort_unstable();
-    let (sevenths, others): (Vec<u64>, Vec<u64>) = (1..=400).partition(|seq| seq % 7 == 0);
+    let (sevenths, others): (Vec<u64>, Vec<u64>) = (1..=400).partition(|seq: &u64| seq.is_multiple_of(7));
     assert_eq!((refused, acked), (sevenths, others));
 }
 
