@@ -219,36 +219,35 @@ fn acknowledgements_out_of_order_go_to_the_right_messages() {
     }
     outbox.lock().unwrap().commit().unwrap();
     // Receive maximum 5; acknowledged two by two, the later one first, so that identifiers collide. Every
-    // seventh message is refused: exactly those must be missed.
+    // seventh event is refused. What comes again is answered at once, or the last one would wait for ever.
     let mut waiting: Option<(u16, u8)> = None;
-    let mut n = 0;
+    let (mut connection, mut seen) = (0, BTreeSet::new());
     let gateway = ScriptedGateway::start(&[0x21, 0, 5], move |publish| {
-        n += 1;
-        let reason = if n % 7 == 0 { 0x99 } else { 0 };
+        if publish.connection != connection {
+            (connection, waiting) = (publish.connection, None);
+        }
+        let seq = fixture::seqs(&publish.payload)[0];
+        let answer = (publish.id, if seq.is_multiple_of(7) { 0x99 } else { 0 });
         match waiting.take() {
-            None if n < 399 => {
-                waiting = Some((publish.id, reason));
+            Some(earlier) => vec![answer, earlier],
+            None if !seen.insert(seq) => vec![answer],
+            None => {
+                waiting = Some(answer);
                 vec![]
             }
-            None => vec![(publish.id, reason)],
-            Some(earlier) => vec![(publish.id, reason), earlier],
         }
     });
     let mut config = config(gateway.port);
-    config.ack_timeout = Duration::from_secs(1);
-    let uplink = Running::start(config, &outbox);
+    config.ack_timeout = Duration::from_millis(300);
+    let _uplink = Running::start(config, &outbox);
     wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
-    // A message is delivered if the gateway's last answer to it said so: rebuild that from its own log.
     let outbox = outbox.lock().unwrap();
-    let refused: BTreeSet<u64> = outbox.rejected.iter().map(|(seq, _)| *seq).collect();
-    let log = gateway.published();
-    let expected: BTreeSet<u64> =
-        log.iter().enumerate().filter(|(i, _)| (i + 1) % 7 == 0).map(|(_, p)| fixture::seqs(&p.payload)[0]).collect();
-    assert!(refused.is_subset(&expected), "refused {refused:?}, the gateway refused {expected:?}");
-    assert!(!refused.is_empty());
-    assert_eq!(outbox.acked.len() + refused.len(), 400);
-    assert!(outbox.acked.iter().all(|seq| !refused.contains(seq)));
-    assert!(uplink.monitor.snapshot().published >= 400);
+    let mut refused: Vec<u64> = outbox.rejected.iter().map(|(seq, _)| *seq).collect();
+    let mut acked = outbox.acked.clone();
+    refused.sort_unstable();
+    acked.sort_unstable();
+    let (sevenths, others): (Vec<u64>, Vec<u64>) = (1..=400).partition(|seq: &u64| seq.is_multiple_of(7));
+    assert_eq!((refused, acked), (sevenths, others));
 }
 
 #[test]
@@ -352,11 +351,42 @@ fn a_class_that_is_not_authorised_becomes_a_gap_and_the_others_go_on() {
     let uplink = Running::start(config(broker.port), &outbox);
     wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
     assert_eq!(outbox.lock().unwrap().rejected, [(forbidden, LossCause::Rejected)]);
-    wait_until("the alerts and the gap", || subscriber.count() >= 11);
-    let classes = by_class(&arrivals(&subscriber));
+    wait_until("the alerts and the gap", || first_arrivals(&arrivals(&subscriber)).len() == 11);
+    let classes = by_class(&first_arrivals(&arrivals(&subscriber)));
     assert_eq!((classes["alert"].len(), classes["status"].len(), classes.get("telemetry")), (10, 1, None));
+    // mosquitto 2.0.11 often hangs up after it has refused, so there may be several connections and
+    // duplicates; what counts is that the refused event was given up once and nothing else was.
     let link = uplink.monitor.snapshot();
-    assert_eq!((link.failures, link.rejected, link.acked), (0, 1, 11), "{link:?}");
+    assert_eq!((link.rejected, link.acked), (1, 11), "{link:?}");
+}
+
+#[test]
+fn after_a_refusal_the_class_rests_and_the_others_do_not() {
+    let outbox = outbox(1);
+    outbox.lock().unwrap().explains = true;
+    for class in [Class::Telemetry, Class::Alert] {
+        for i in 0..100 {
+            outbox.lock().unwrap().append(&telemetry(class, i)).unwrap();
+        }
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let gateway = ScriptedGateway::start(&[], |publish| {
+        vec![(publish.id, if publish.topic.ends_with("telemetry") { 0x87 } else { 0 })]
+    });
+    let mut config = config(gateway.port);
+    config.window = 4;
+    // The rest outlasts the test.
+    config.backoff_min = mosquitto::PATIENCE * 10;
+    config.backoff_max = config.backoff_min;
+    let uplink = Running::start(config, &outbox);
+    wait_until("all alerts and gaps", || {
+        let held = outbox.lock().unwrap().stat().events;
+        held[Class::Alert.rank()] == 0 && held[Class::Status.rank()] == 0
+    });
+    let given_up = outbox.lock().unwrap().rejected.len();
+    assert!((1..=4).contains(&given_up), "what was in flight together, not the backlog: {given_up}");
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.connects, link.failures), (1, 0), "{link:?}");
 }
 
 #[test]

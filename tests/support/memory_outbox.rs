@@ -1,5 +1,7 @@
 //! An outbox in memory, for tests of what reads from one. Keeps a ledger of what left it, and how.
 
+#![allow(dead_code, reason = "unit tests and scenario tests each use a part of it")]
+
 use std::collections::BTreeMap;
 
 use outrider::event::{Body, Class, Event, Gap, Identity, LossCause};

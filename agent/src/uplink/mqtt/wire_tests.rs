@@ -1,1 +1,51 @@
+use bytes::BytesMut;
 
+use super::*;
+use crate::uplink::TopicTemplate;
+use crate::uplink::payload::Part;
+
+fn wire(format: PayloadFormat) -> Wire {
+    let topic = TopicTemplate::parse("outrider/{vehicle}/{class}").unwrap();
+    let mut config = MqttConfig::new("h", 1, "id", topic);
+    config.payload = format;
+    let identity = Identity { vehicle: "vehicle-1".into(), boot: "b".into() };
+    Wire::new(&config, &identity).unwrap()
+}
+
+#[test]
+fn a_payload_that_has_room_makes_a_packet_that_fits() {
+    for format in [PayloadFormat::Cbor, PayloadFormat::Json] {
+        let wire = wire(format);
+        for packet in [300, 512, 2_000, 16_384, 20_000, 3_000_000] {
+            for class in Class::ALL {
+                let room = wire.room(packet)[class.rank()];
+                let seq = u64::MAX;
+                let part = Part { first_seq: seq, last_seq: seq, seqs: None, count: 1, payload: vec![0; room].into() };
+                let message = Message { class, batch: seq, part };
+                let properties = wire.message_properties(&message);
+                let mut publish =
+                    Publish::new(wire.topic(class), QoS::AtLeastOnce, message.part.payload, Some(properties));
+                publish.pkid = u16::MAX;
+                let mut bytes = BytesMut::new();
+                publish.write(&mut bytes).unwrap();
+                assert!(bytes.len() <= packet, "{} bytes into {packet}", bytes.len());
+                assert!(bytes.len() + 4 > packet, "no room is wasted: {} of {packet}", bytes.len());
+            }
+        }
+        assert_eq!(wire.room(10), [0; 5]);
+    }
+}
+
+#[test]
+fn a_vehicle_that_cannot_stand_in_a_topic_is_refused_at_the_start() {
+    let topic = TopicTemplate::parse("outrider/{vehicle}").unwrap();
+    let identity = Identity { vehicle: "a/b".into(), boot: "b".into() };
+    let error = MqttUplink::new(MqttConfig::new("h", 1, "id", topic), &identity).unwrap_err();
+    assert!(matches!(error, ConfigError::Topic(_)), "{error}");
+}
+
+#[test]
+fn timeouts_are_rounded_up_to_what_the_library_takes() {
+    assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
+    assert_eq!(whole_seconds(Duration::from_secs(20)), 20);
+}
