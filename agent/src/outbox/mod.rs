@@ -2,9 +2,31 @@
 //!
 //! Events go in with [`Outbox::append`], become readable and safe from power cuts with
 //! [`Outbox::commit`], are read back in batches of one class, and leave when the gateway has
-//! acknowledged them.
+//! acknowledged them. [`SledOutbox`] is the implementation; its module explains how it keeps its
+//! promises on sled and on failing flash. [`Inspection`] looks into the directory of an agent that
+//! does not run.
+
+mod access;
+mod dir;
+mod generation;
+mod head;
+mod index;
+mod inspect;
+mod keep;
+mod ledger;
+mod pending;
+mod quota;
+mod ranges;
+mod record;
+mod recover;
+mod store;
+#[cfg(test)]
+mod test_support;
 
 use thiserror::Error;
+
+pub use inspect::{BatchInfo, Inspection};
+pub use store::{MIN_QUOTA_BYTES, OutboxConfig, SledOutbox};
 
 use crate::event::{Class, Event, LossCause};
 
@@ -65,6 +87,18 @@ pub enum OutboxError {
     Locked {
         /// The directory.
         path: String,
+    },
+    /// The configured quota is too small for several generations. A mistake in the configuration.
+    #[error(
+        "outbox {path}: a quota of {quota_bytes} bytes is too small; outbox.quota must be at least {minimum} bytes"
+    )]
+    Quota {
+        /// The directory.
+        path: String,
+        /// What was configured.
+        quota_bytes: u64,
+        /// The least that works.
+        minimum: u64,
     },
     /// The store failed in a way that only a fresh start of the process can mend.
     #[error("outbox {path}: {doing}: {message}")]

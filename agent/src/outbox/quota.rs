@@ -1,0 +1,179 @@
+//! Keeping within the quota.
+//!
+//! What is measured is what the directory takes on disk. Over the quota, the victim is the oldest
+//! generation that holds events of the least important class stored anywhere: its records of that
+//! class are dropped, the others are copied to the newest generation, the directory is deleted. Each
+//! such step removes events of the least important class, so it ends, and nothing goes while
+//! something less important is left. The order is safe against crashes: copies first, then the gap
+//! event, then the head, then the deletion.
+
+use super::access::NewRecord;
+use super::index::Entry;
+use super::ranges::RangeSet;
+use super::store::SledOutbox;
+use super::{OutboxError, dir};
+use crate::event::{Class, LossCause};
+
+/// Payload copied in one write: bounds memory.
+const SALVAGE_BYTES: usize = 256 * 1024;
+
+impl SledOutbox {
+    /// After a commit: begins a new generation when the newest is large, keeps the quota, gives space back. Failing
+    /// at that loses nothing; the next commit tries again.
+    pub(super) fn maintain(&mut self) {
+        if let Err(error) = self.try_maintain() {
+            tracing::warn!(%error, "outbox maintenance failed");
+        }
+    }
+
+    fn try_maintain(&mut self) -> Result<(), OutboxError> {
+        self.measure_newest();
+        let limit = self.generation_limit();
+        if self.keeps.get(&self.newest).is_some_and(|k| k.disk >= limit) {
+            self.rotate()?;
+        }
+        let empty: Vec<u32> =
+            self.keeps.iter().filter(|(id, k)| **id != self.newest && k.live() == 0).map(|(&id, _)| id).collect();
+        empty.into_iter().for_each(|id| self.doom(id));
+        self.reap()?;
+        // Each round deletes a generation; new ones come only of salvage, which is less than what is deleted.
+        for _ in 0..=2 * self.keeps.len() {
+            if self.disk_bytes() <= self.config.quota_bytes || !self.make_room()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn measure_newest(&mut self) {
+        let disk = dir::disk_bytes(&self.dir.generation(self.newest));
+        if let Some(keep) = self.keeps.get_mut(&self.newest) {
+            keep.disk = disk;
+        }
+    }
+
+    /// The least important class that is stored.
+    fn least_important(&self) -> Option<Class> {
+        Class::ALL.into_iter().rev().find(|class| self.index.events()[class.rank()] > 0)
+    }
+
+    /// Deletes something. False when there is nothing that could go.
+    fn make_room(&mut self) -> Result<bool, OutboxError> {
+        if !self.dir.list().unwrap_or_default().quarantined.is_empty() {
+            self.drop_quarantine();
+            return Ok(true);
+        }
+        let Some(class) = self.least_important() else { return Ok(false) };
+        let holds = |(id, keep): (&u32, &super::keep::Keep)| (keep.live[class.rank()] > 0).then_some(*id);
+        let Some(victim) = self.keeps.iter().find_map(holds) else { return Ok(false) };
+        if victim == self.newest {
+            self.rotate()?;
+        }
+        self.evict(victim, class)?;
+        Ok(true)
+    }
+
+    fn drop_quarantine(&mut self) {
+        if let Err(error) = self.dir.empty_quarantine() {
+            tracing::warn!(%error, "outbox quarantine could not be emptied");
+        }
+        self.other_disk = self.dir.other_disk_bytes();
+    }
+
+    fn evict(&mut self, victim: u32, class: Class) -> Result<(), OutboxError> {
+        let (dropped, kept): (Vec<_>, Vec<_>) =
+            self.index.of_generation(victim).into_iter().partition(|(c, ..)| *c == class);
+        tracing::warn!(generation = victim, %class, records = dropped.len(), "outbox over its quota; dropping the oldest");
+        self.salvage(&kept)?;
+        self.drop_records(victim, &dropped);
+        self.doom(victim);
+        self.write_pending()?;
+        self.reap()?;
+        self.measure_newest();
+        Ok(())
+    }
+
+    /// Copies records to the newest generation under their own numbers.
+    fn salvage(&mut self, records: &[(Class, u64, Entry)]) -> Result<(), OutboxError> {
+        let mut batch: Vec<NewRecord> = Vec::new();
+        let mut bytes = 0;
+        for &(class, first, entry) in records {
+            // Damaged ones are noted as lost here, which must not keep the others from being saved.
+            let Some(record) = self.fetch(class, first, entry)? else { continue };
+            bytes += record.payload.len();
+            batch.push((class, record.events, record.payload));
+            if bytes >= SALVAGE_BYTES {
+                self.store(&std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        if batch.is_empty() { Ok(()) } else { self.store(&batch) }
+    }
+
+    fn drop_records(&mut self, victim: u32, records: &[(Class, u64, Entry)]) {
+        if let Some(keep) = self.keeps.get_mut(&victim) {
+            keep.hold_listing(victim);
+        }
+        let mut lost = RangeSet::default();
+        for &(class, first, entry) in records {
+            if class == Class::Status
+                && let Some(record) = self.peek(class, first, entry)
+            {
+                self.ledger.readopt(record.events().map(|e| e.1));
+            }
+            lost.extend(&self.numbers(class, first, entry));
+            self.forget(class, first, entry);
+        }
+        if let Some(&(class, ..)) = records.first() {
+            self.lose(LossCause::Quota, Some(class), &lost);
+        }
+    }
+
+    /// Nearly full of more important events, with the less important ones only in the newest generation: writing more
+    /// of those would mean copying the important ones round and round to make room. They are dropped here instead.
+    pub(super) fn shed_when_full(&mut self) {
+        if self.disk_bytes() + self.generation_limit() / 2 <= self.config.quota_bytes {
+            return;
+        }
+        let older = || self.keeps.iter().filter(|(id, k)| **id != self.newest && !k.doomed).map(|(_, k)| k);
+        // The least important rank stored in the older generations.
+        let Some(rank) = (0..5).rev().find(|&rank| older().any(|k| k.live[rank] > 0)) else { return };
+        for class in [Class::Bulk, Class::Telemetry, Class::Alert] {
+            if class.rank() > rank {
+                self.drop_pending(class, usize::MAX, LossCause::Quota);
+            }
+        }
+    }
+
+    /// The disk is full though the quota is not: deletes the least valuable things that can go without writing first.
+    /// The head still lists what goes, so that a crash before the gap event does not hide it. False: nothing found.
+    pub(super) fn free_in_emergency(&mut self) -> bool {
+        if !self.dir.list().unwrap_or_default().quarantined.is_empty() {
+            self.drop_quarantine();
+            return true;
+        }
+        let Some(class) = self.least_important() else { return false };
+        let only = |keep: &super::keep::Keep| keep.live() > 0 && keep.live() == keep.live[class.rank()];
+        let victim = self.keeps.iter().find(|(id, keep)| **id != self.newest && only(keep)).map(|(&id, _)| id);
+        let Some(victim) = victim else { return false };
+        let dropped = self.index.of_generation(victim);
+        self.drop_records(victim, &dropped);
+        self.doom(victim);
+        match self.dir.delete_generation(victim) {
+            Ok(()) => {
+                if let Some(keep) = self.keeps.get_mut(&victim) {
+                    keep.disk = 0;
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, generation = victim, "outbox generation could not be deleted");
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "quota_tests.rs"]
+mod tests;

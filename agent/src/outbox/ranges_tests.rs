@@ -1,0 +1,44 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    /// Against a plain set of numbers.
+    #[test]
+    fn behaves_like_a_set(ops in prop::collection::vec((any::<bool>(), 0u64..60, 0u64..12), 0..60)) {
+        let (mut set, mut model) = (RangeSet::default(), BTreeSet::new());
+        for (add, first, len) in ops {
+            let last = first + len;
+            if add {
+                set.insert(first, last);
+                model.extend(first..=last);
+            } else {
+                set.remove(first, last);
+                model.retain(|n| !(first..=last).contains(n));
+            }
+            prop_assert_eq!(set.iter().flat_map(|(a, b)| a..=b).collect::<BTreeSet<_>>(), model.clone());
+            prop_assert_eq!(set.count(), model.len() as u64);
+            prop_assert!(set.iter().zip(set.iter().skip(1)).all(|(a, b)| a.1 + 1 < b.0), "touching ranges");
+        }
+        let mut coarse = set.clone();
+        coarse.coarsen(3);
+        prop_assert!(coarse.len() <= 3);
+        prop_assert!(model.iter().all(|&n| coarse.contains(n)));
+        prop_assert_eq!((coarse.first(), coarse.last()), (set.first(), set.last()));
+    }
+}
+
+#[test]
+fn the_ends_of_the_number_line_hold() {
+    let mut set: RangeSet = [(0, 3), (u64::MAX - 1, u64::MAX)].into_iter().collect();
+    set.insert(3, 3);
+    set.insert(u64::MAX, u64::MAX);
+    assert_eq!(set.len(), 2);
+    set.insert(0, u64::MAX);
+    assert_eq!(set.iter().collect::<Vec<_>>(), [(0, u64::MAX)]);
+    assert_eq!(set.count(), u64::MAX);
+    set.remove(0, u64::MAX);
+    assert!(set.is_empty());
+}
