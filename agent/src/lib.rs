@@ -3,6 +3,10 @@
 //! See `ARCHITECTURE.md` for the map. The way of a frame: [`source`] → [`engine`] → [`outbox`] → [`uplink`];
 //! [`runtime`] joins them, [`cli`] is the program's face.
 
+// Lets helpers under `tests/support` name this crate the same way from unit tests and from scenario tests.
+#[cfg(test)]
+extern crate self as outrider;
+
 pub mod audit;
 pub mod cli;
 pub mod config;

@@ -255,7 +255,6 @@ impl Config {
 pub fn load_plan(files: &[PathBuf], warnings: &mut Vec<String>) -> Result<Plan, can_decoders::DbcError> {
     let databases = files.iter().map(|f| Database::load(f)).collect::<Result<Vec<_>, _>>()?;
     let plan = Plan::compile(&databases);
-    warnings.extend(databases.iter().flat_map(|d| d.warnings().iter().map(ToString::to_string)));
     warnings.extend(plan.warnings().iter().map(ToString::to_string));
     Ok(plan)
 }

@@ -184,13 +184,3 @@ pub trait Outbox: Send {
 pub fn lock<O: Outbox + ?Sized>(outbox: &std::sync::Mutex<O>) -> std::sync::MutexGuard<'_, O> {
     outbox.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
-
-// TEMP
-/// t
-#[derive(Debug,Clone)] pub struct OutboxConfig { /// t
- pub quota_bytes: u64 }
-/// t
-pub struct SledOutbox;
-impl SledOutbox { /// t
- pub fn open(_:&std::path::Path,_:OutboxConfig,_:crate::event::Identity,_:u64)->Result<Self,OutboxError>{ Err(OutboxError::Locked{path:String::new()}) } }
-impl Outbox for SledOutbox { fn append(&mut self,_:&Event)->Result<u64,OutboxError>{Ok(0)} fn commit(&mut self)->Result<(),OutboxError>{Ok(())} fn read(&mut self,_:Class,_:u64)->Result<Option<Batch>,OutboxError>{Ok(None)} fn ack(&mut self,_:Class,_:u64)->Result<(),OutboxError>{Ok(())} fn reject(&mut self,_:Class,_:u64,_:LossCause)->Result<(),OutboxError>{Ok(())} fn lost(&mut self,_:Class,_:u64,_:LossCause)->Result<(),OutboxError>{Ok(())} fn stat(&self)->OutboxStat{OutboxStat::default()} fn close(&mut self)->Result<(),OutboxError>{Ok(())}}
