@@ -134,7 +134,7 @@ impl Battery {
             let warm = 1.0 + (25.0 - self.temps[index / 4]) * 0.008;
             self.voltages[index] =
                 interpolate(&OPEN_CIRCUIT, cell.charge) - self.current * cell.resistance * warm - cell.polarisation;
-            // An internal short discharges the cell and raises its resistance; it stops 15 % below the others.
+            // An internal short discharges the cell and raises its resistance.
             let resistance = if leaking { 0.003_5 } else { cell.resistance.min(0.001_25) };
             lag(&mut cell.resistance, resistance, dt, 4.0);
         }
@@ -149,14 +149,14 @@ impl Battery {
         }
     }
 
-    /// Moves the cells' charges together, slowly; a leaking one drops away.
+    /// Moves the cells' charges together, slowly; a leaking one drops to 30 % below the others.
     fn balance(&mut self, dt: f64, leaking: Option<usize>) {
         let mean = self.charge();
         for (index, cell) in self.cells.iter_mut().enumerate() {
             let offset = cell.charge - mean;
             if leaking == Some(index) {
-                if offset > -0.15 {
-                    cell.charge -= 0.008 * dt;
+                if offset > -0.3 {
+                    cell.charge -= 0.015 * dt;
                 }
             } else if offset.abs() > 0.006 {
                 cell.charge -= offset.signum() * 0.012 * dt;

@@ -103,11 +103,6 @@ impl Bus {
             }
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
-    }
 }
 
 /// Order in arbitration.

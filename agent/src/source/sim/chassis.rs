@@ -171,7 +171,9 @@ impl Chassis {
             let side = if index % 2 == 0 { -half } else { half };
             let (longer, force) = if index < 2 { (1.0 + 0.5 * steer * steer, front_force) } else { (1.0, rear_force) };
             let slip = (force / SLIP_STIFFNESS).clamp(-0.12, 0.08);
-            *wheel = ((self.speed * longer + side) * (1.0 + slip)).max(0.0);
+            // A standing car's wheels stand, although the filtered yaw rate has not quite died away.
+            let moving = if self.speed > 0.0 { self.speed * longer + side } else { 0.0 };
+            *wheel = (moving * (1.0 + slip)).max(0.0);
         }
         let rear = 0.5 * (self.wheels[2] + self.wheels[3]);
         lag(&mut self.indicated_speed, rear, dt, 0.04);

@@ -59,12 +59,12 @@ impl Driver {
         // What the driver knows of the car: resistance, and the thrust that a full pedal gives at this speed.
         let resistance = 0.11 + 0.00028 * speed * speed + GRAVITY * road.grade * 0.8;
         let thrust = (70.0 / (speed + 2.0)).min(5.0);
-        let holding = road.speed < 0.1 && speed < 0.4;
+        let holding = road.speed < 0.1 && speed < 1.0;
 
         self.foot_left_s -= dt;
         let effort = wanted + resistance;
         if self.foot_left_s <= 0.0 {
-            let brake_now = holding || if self.braking { effort < 0.05 } else { effort < -0.45 };
+            let brake_now = holding || if self.braking { effort < 0.05 } else { effort < -0.35 };
             if brake_now != self.braking {
                 self.braking = brake_now;
                 self.foot_left_s = 0.35;
@@ -74,7 +74,8 @@ impl Driver {
         let (accelerator, brake) = if between_pedals {
             (0.0, 0.0)
         } else if holding {
-            (0.0, 0.28)
+            // Gently to a halt, then firmly against the creeping of the automatic gearbox.
+            (0.0, if speed > 0.0 { 0.11 } else { 0.28 })
         } else if self.braking {
             (0.0, (-effort / 9.5).clamp(0.0, 0.7))
         } else {
