@@ -6,11 +6,11 @@ grid point, an empty cell where a feature is not valid) from clean drives. Outpu
 
     model.onnx    y = W2 tanh(W1 x + b1) + Ws x + b, float32; x and y normalised
     model.toml    features in the order of x, normalisation, targets in the order of y, scales, threshold
-    parity.csv    inputs and the outputs that the graph must give for them
+    parity.json   an input and the output that the graph must give for it
 
 The graph ends at y. What is made of it is the engine's work and repeated here to set scales and threshold:
 
-    r_j     = |target_j - y_j| / scale_j, in normalised units; skipped while target_j is not valid
+    r_j     = |target_j - y_j| / scale_j; 0 while target_j is not valid
     e_j     = e_j + (r_j - e_j) * period / (smooth + period), from 0
     score   = max_j e_j; anomalous above `threshold`
 
@@ -21,6 +21,7 @@ same machine and numpy: one seed, no threads of its own.
 import argparse
 import csv
 import hashlib
+import json
 import tomllib
 from pathlib import Path
 
@@ -35,6 +36,7 @@ RATE = 4e-3
 SEED = 20261121
 QUANTILE = 0.999  # of the smoothed residual of clean drives: the scale of a target
 MARGIN = 1.3  # threshold over the largest score of clean validation drives
+WARM_UP = 100  # grid points before the first score: until then not all messages have come
 RATE_TOLERANCE = 0.04  # smallest scale of a message rate, as a share of the rate
 
 
@@ -135,11 +137,11 @@ class Network:
 
 
 def smooth(residual, valid, share):
-    """The engine's exponential smoothing; what is not valid leaves its state as it is."""
+    """The engine's exponential smoothing; what is not valid says nothing, so its state decays."""
     out = np.empty_like(residual)
     state = np.zeros(residual.shape[1])
     for row in range(len(residual)):
-        state = np.where(valid[row], state + (residual[row] - state) * share, state)
+        state = state + (np.where(valid[row], residual[row], 0) - state) * share
         out[row] = state
     return out
 
@@ -175,28 +177,46 @@ def number(value):
     return text if "." in text or "e" in text else text + ".0"
 
 
-def write_model_toml(path, spec, features, mean, std, targets, scales, threshold, digest, provenance):
+def feature_lines(feature):
+    """The tables that `outrider features` and the manifest share."""
+    lines = ["", "[[feature]]", f'name = "{feature["name"]}"', f'fn = "{feature["fn"]}"', f'of = "{feature["of"]}"']
+    return lines + [f"{key} = {feature[key]}" for key in ("window_ms", "max_age_ms") if feature.get(key)]
+
+
+def write_features(path, spec, features):
+    """The feature file for `outrider features`."""
+    lines = [f"period_ms = {spec['period_ms']}"]
+    for feature in features:
+        lines += feature_lines(feature)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_parity(path, row, result):
+    """JSON: one normalised input and its output."""
+    vector = {"input": [float(value) for value in row], "output": [float(value) for value in result]}
+    path.write_text(json.dumps(vector) + "\n")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_manifest(path, spec, features, mean, std, targets, scales, threshold, network, parity, provenance):
     lines = [
-        "# Written by models/train_demo_vehicle.py; the meaning of each key is explained there and in",
-        "# models/demo-vehicle.features.toml. Change those and train again.",
+        "# Written by models/train_demo_vehicle.py from models/demo-vehicle.features.toml: change those and train again.",
         "",
+        "format = 1",
         'name = "demo-vehicle"',
+        f'version = "{spec["version"]}"',
         f"period_ms = {spec['period_ms']}",
-        f"smooth_ms = {spec['smooth_ms']}",
-        f"threshold = {number(threshold)}",
-        'severity = "alert"',
-        'input = "x"',
-        'output = "y"',
-        f'sha256 = "{digest}"',
+        f"warmup_ms = {WARM_UP * spec['period_ms']}",
+        f'network = {{ file = "model.onnx", sha256 = "{network}" }}',
+        f'parity = {{ file = "parity.json", sha256 = "{parity}", tolerance = 1e-4 }}',
+        f"score = {{ smooth_ms = {spec['smooth_ms']}, threshold = {number(threshold)} }}",
+        "debounce = { k = 3, n = 5, clear_ms = 2000, update_ms = 5000 }",
         "",
         "[provenance]",
         *(f'{key} = "{value}"' for key, value in provenance.items()),
     ]
     for index, feature in enumerate(features):
-        lines += ["", "[[feature]]", f'name = "{feature["name"]}"', f'fn = "{feature["fn"]}"', f'of = "{feature["of"]}"']
-        if feature.get("message"):
-            lines.append("message = true")
-        lines += [f"{key} = {feature[key]}" for key in ("window_ms", "lag_ms", "max_age_ms") if feature.get(key)]
+        lines += feature_lines(feature)
         lines += [f"mean = {number(mean[index])}", f"std = {number(std[index])}"]
         if index in targets:
             severity = f', severity = "{feature["severity"]}"' if "severity" in feature else ""
@@ -207,13 +227,19 @@ def write_model_toml(path, spec, features, mean, std, targets, scales, threshold
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=Path, required=True, help="specification, TOML")
-    parser.add_argument("--train", type=Path, nargs="+", required=True, help="CSV files of clean drives")
-    parser.add_argument("--validate", type=Path, nargs="+", required=True, help="CSV files of other clean drives")
-    parser.add_argument("--out", type=Path, required=True, help="model directory to write")
+    parser.add_argument("--write-features", type=Path, help="only write the file for `outrider features` and end")
+    parser.add_argument("--train", type=Path, nargs="+", default=[], help="CSV files of clean drives")
+    parser.add_argument("--validate", type=Path, nargs="+", default=[], help="CSV files of other clean drives")
+    parser.add_argument("--out", type=Path, help="model directory to write")
     parser.add_argument("--data", default="clean drives of the simulated vehicle", help="where the data is from")
     arguments = parser.parse_args()
 
     spec, features = read_spec(arguments.features)
+    if arguments.write_features:
+        write_features(arguments.write_features, spec, features)
+        return
+    if not (arguments.train and arguments.validate and arguments.out):
+        parser.error("--train, --validate and --out are needed to train")
     names = [feature["name"] for feature in features]
     targets = [index for index, feature in enumerate(features) if "from" in feature]
     sources = [[names.index(source) for source in features[index]["from"]] for index in targets]
@@ -246,7 +272,7 @@ def main():
         x = x.astype(np.float32)
         residuals.append(smooth(np.abs(x[:, targets] - network(x)), valid, share))
     # Sources of the first seconds are not all valid yet; the engine sees the same, so nothing is left out but them.
-    calm = np.concatenate([residual[100:] for residual in residuals])
+    calm = np.concatenate([residual[WARM_UP:] for residual in residuals])
     scales = np.quantile(calm, QUANTILE, axis=0)
     for j, index in enumerate(targets):
         floor = features[index].get("floor", 0.0)
@@ -267,12 +293,11 @@ def main():
         "features_sha256": hashlib.sha256(arguments.features.read_bytes()).hexdigest(),
         "tool": f"train_demo_vehicle.py, numpy {np.__version__}, onnx {onnx.__version__}",
     }
-    write_model_toml(arguments.out / "model.toml", spec, features, mean, std, targets, scales, threshold, digest, provenance)
-    rows = x[:: max(1, len(x) // 8)][:8]
-    with open(arguments.out / "parity.csv", "w", newline="") as file:
-        file.write(",".join([f"x.{name}" for name in names] + [f"y.{names[index]}" for index in targets]) + "\n")
-        for row, result in zip(rows, network(rows)):
-            file.write(",".join(number(value) for value in [*row, *result]) + "\n")
+    row = x[len(x) // 2]
+    parity = write_parity(arguments.out / "parity.json", row, network(row[None])[0])
+    # Scales stand in the manifest in each feature's own unit.
+    in_units = [scale * std[index] for scale, index in zip(scales, targets)]
+    write_manifest(arguments.out / "model.toml", spec, features, mean, std, targets, in_units, threshold, digest, parity, provenance)
     print(f"{len(names)} features, {len(targets)} targets, threshold {threshold:.3f}, written to {arguments.out}")
 
 
