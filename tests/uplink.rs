@@ -311,8 +311,10 @@ fn shutdown_sends_what_waits_and_says_goodbye() {
     assert!(outbox.lock().unwrap().is_empty());
     assert_eq!(uplink.monitor.state(), LinkState::Down);
     wait_until("arrival", || subscriber.count() >= 3_000);
-    let log = std::fs::read_to_string(dir.path().join("mosquitto.log")).unwrap();
-    assert!(log.contains("Client v1 disconnected."), "a DISCONNECT, not a broken connection: {log}");
+    assert_eq!(uplink.monitor.snapshot().failures, 0);
+    let log = || std::fs::read_to_string(dir.path().join("mosquitto.log")).unwrap();
+    wait_until("the broker to see the end", || log().contains("Client v1 "));
+    assert!(log().contains("Client v1 disconnected."), "a DISCONNECT, not a broken connection: {}", log());
 }
 
 #[test]
