@@ -1,7 +1,7 @@
 //! What the rest of the agent, and the journal, learn about a link.
 //!
 //! A link may be down for days or go up and down every few seconds. Counters tell all of it; the
-//! journal gets the changes, at most [`LINES_PER_HOUR`] lines of each kind.
+//! journal gets the changes, at most twenty lines of each kind in an hour.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,0 +1,196 @@
+//! The MQTT uplink and what a gateway may answer: scripted, for what mosquitto never or hardly does.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use outrider::event::{Class, LossCause};
+use outrider::outbox::Outbox;
+
+use crate::fixture::{self, Running, config, outbox, telemetry};
+use crate::mosquitto::{self, wait_until};
+use crate::scripted_gateway::ScriptedGateway;
+
+#[test]
+fn an_alert_overtakes_a_backlog_of_telemetry() {
+    const WINDOW: u16 = 8;
+    let outbox = outbox(1);
+    for i in 0..500 {
+        outbox.lock().unwrap().append(&telemetry(Class::Telemetry, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // The gateway acknowledges the 100th message only once the alert waits: everything else is decided by the schedule.
+    let alert_waits = Arc::new(AtomicBool::new(false));
+    let (seen, waits) = (Arc::new(Mutex::new(0)), Arc::clone(&alert_waits));
+    let count = Arc::clone(&seen);
+    let gateway = ScriptedGateway::start(&[], move |publish| {
+        *count.lock().unwrap() += 1;
+        if *count.lock().unwrap() == 100 {
+            wait_until("the alert", || waits.load(Ordering::SeqCst));
+        }
+        vec![(publish.id, 0)]
+    });
+    let mut config = config(gateway.port);
+    config.window = WINDOW;
+    let uplink = Running::start(config, &outbox);
+    wait_until("100 messages", || *seen.lock().unwrap() >= 100);
+    for i in 0..40 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    uplink.waker.notify();
+    alert_waits.store(true, Ordering::SeqCst);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+
+    let topics: Vec<_> = gateway.published().into_iter().map(|p| p.topic).collect();
+    let first = topics.iter().position(|topic| topic.ends_with("/alert")).unwrap();
+    // At most a window was handed over while the 100th waited, and one more goes to the share.
+    let bound = 100 + usize::from(WINDOW) + 1;
+    assert!(first <= bound, "first alert is message {first}, bound {bound}");
+    let last = topics.iter().rposition(|topic| topic.ends_with("/alert")).unwrap();
+    let telemetry_between = topics[first..last].iter().filter(|topic| topic.ends_with("/telemetry")).count();
+    assert!((4..=6).contains(&telemetry_between), "one in eight: {telemetry_between} among 40 alerts");
+}
+
+#[test]
+fn a_gateway_that_forgets_one_message_is_asked_again() {
+    let outbox = outbox(1);
+    for i in 0..50 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // The first connection never acknowledges packet 3: the identifier comes up again and the message is parked.
+    let gateway = ScriptedGateway::start(&[], |publish| match (publish.connection, publish.id) {
+        (1, 3) => vec![],
+        (_, id) => vec![(id, 0)],
+    });
+    let mut config = config(gateway.port);
+    config.window = 8;
+    config.ack_timeout = Duration::from_millis(300);
+    let uplink = Running::start(config, &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let mut acked = outbox.lock().unwrap().acked.clone();
+    acked.sort_unstable();
+    assert_eq!(acked, (1..=50).collect::<Vec<_>>());
+    assert!(uplink.monitor.snapshot().failures >= 1);
+}
+
+#[test]
+fn acknowledgements_out_of_order_go_to_the_right_messages() {
+    let outbox = outbox(1);
+    for i in 0..400 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    // Receive maximum 5; acknowledged two by two, the later one first, so that identifiers collide. Every
+    // seventh event is refused. What comes again is answered at once, or the last one would wait for ever.
+    let mut waiting: Option<(u16, u8)> = None;
+    let (mut connection, mut seen) = (0, BTreeSet::new());
+    let gateway = ScriptedGateway::start(&[0x21, 0, 5], move |publish| {
+        if publish.connection != connection {
+            (connection, waiting) = (publish.connection, None);
+        }
+        let seq = fixture::seqs(&publish.payload)[0];
+        let answer = (publish.id, if seq.is_multiple_of(7) { 0x99 } else { 0 });
+        match waiting.take() {
+            Some(earlier) => vec![answer, earlier],
+            None if !seen.insert(seq) => vec![answer],
+            None => {
+                waiting = Some(answer);
+                vec![]
+            }
+        }
+    });
+    let mut config = config(gateway.port);
+    config.ack_timeout = Duration::from_millis(300);
+    let _uplink = Running::start(config, &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let outbox = outbox.lock().unwrap();
+    let mut refused: Vec<u64> = outbox.rejected.iter().map(|(seq, _)| *seq).collect();
+    let mut acked = outbox.acked.clone();
+    refused.sort_unstable();
+    acked.sort_unstable();
+    let (sevenths, others): (Vec<u64>, Vec<u64>) = (1..=400).partition(|seq: &u64| seq.is_multiple_of(7));
+    assert_eq!((refused, acked), (sevenths, others));
+}
+
+#[test]
+fn a_gateway_without_room_is_left_in_peace_and_asked_again() {
+    let outbox = outbox(1);
+    for i in 0..30 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let mut n = 0;
+    let gateway = ScriptedGateway::start(&[], move |publish| {
+        n += 1;
+        // Quota exceeded, then an unspecified error, then all is well.
+        vec![(
+            publish.id,
+            if n <= 10 {
+                0x97
+            } else if n == 11 {
+                0x80
+            } else {
+                0
+            },
+        )]
+    });
+    let uplink = Running::start(config(gateway.port), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let outbox = outbox.lock().unwrap();
+    let acked: BTreeSet<u64> = outbox.acked.iter().copied().collect();
+    assert_eq!(acked, (1..=30).collect());
+    assert!(outbox.rejected.is_empty());
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.connects, link.failures, link.deferred, link.rejected), (1, 0, 11, 0), "{link:?}");
+}
+
+#[test]
+fn too_large_said_only_afterwards_is_learnt() {
+    let outbox = outbox(8);
+    for i in 0..64 {
+        outbox.lock().unwrap().append(&telemetry(Class::Telemetry, i)).unwrap();
+    }
+    outbox.lock().unwrap().append(&fixture::large(Class::Bulk, 5_000)).unwrap();
+    outbox.lock().unwrap().commit().unwrap();
+    // As mosquitto's message_size_limit does: nothing in the CONNACK, "packet too large" in the PUBACK.
+    let gateway =
+        ScriptedGateway::start(&[], |publish| vec![(publish.id, if publish.payload.len() > 400 { 0x95 } else { 0 })]);
+    let _uplink = Running::start(config(gateway.port), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    let outbox = outbox.lock().unwrap();
+    let acked: BTreeSet<u64> = outbox.acked.iter().copied().collect();
+    assert_eq!(acked, (1..=64).collect());
+    assert_eq!(outbox.rejected, [(65, LossCause::Oversize)]);
+}
+
+#[test]
+fn after_a_refusal_the_class_rests_and_the_others_do_not() {
+    let outbox = outbox(1);
+    outbox.lock().unwrap().explains = true;
+    for class in [Class::Telemetry, Class::Alert] {
+        for i in 0..100 {
+            outbox.lock().unwrap().append(&telemetry(class, i)).unwrap();
+        }
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let gateway = ScriptedGateway::start(&[], |publish| {
+        vec![(publish.id, if publish.topic.ends_with("telemetry") { 0x87 } else { 0 })]
+    });
+    let mut config = config(gateway.port);
+    config.window = 4;
+    // The rest outlasts the test.
+    config.backoff_min = mosquitto::PATIENCE * 10;
+    config.backoff_max = config.backoff_min;
+    let uplink = Running::start(config, &outbox);
+    wait_until("all alerts and gaps", || {
+        let held = outbox.lock().unwrap().stat().events;
+        held[Class::Alert.rank()] == 0 && held[Class::Status.rank()] == 0
+    });
+    let given_up = outbox.lock().unwrap().rejected.len();
+    assert!((1..=4).contains(&given_up), "what was in flight together, not the backlog: {given_up}");
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.connects, link.failures), (1, 0), "{link:?}");
+}
