@@ -3,17 +3,22 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
-    let level = std::env::var("OUTRIDER_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(false)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .compact()
-        .init();
+    log_to_standard_error();
     outrider::cli::main()
+}
+
+fn log_to_standard_error() {
+    let level = std::env::var("OUTRIDER_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let colours = std::io::stderr().is_terminal();
+    let lines =
+        tracing_subscriber::fmt::layer().with_target(false).with_ansi(colours).with_writer(std::io::stderr).compact();
+    // The MQTT client logs every failed attempt; the uplink says the same at a bounded rate.
+    let quiet = Targets::new().with_default(level).with_target("rumqttc", LevelFilter::OFF);
+    tracing_subscriber::registry().with(lines).with(quiet).init();
 }

@@ -1,0 +1,138 @@
+//! The shipped model on drives that it was not trained on: which injected faults it finds, and how quiet it is without.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use can_decoders::{Database, Plan};
+use outrider::engine::{Bus, Catalog, Detector, Engine, HealthSpec};
+use outrider::event::{AnomalyPhase, Body, Class, Event};
+use outrider::model;
+use outrider::source::sim::{DBC, ScheduledFault, SimConfig, Simulation};
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1_700_000_000 * SECOND;
+/// Smoothing, debounce and physics: an anomaly may begin so long after a fault has ended.
+const AFTER_S: u64 = 7;
+
+fn engine() -> Engine {
+    let buses = DBC.iter().map(|(name, file, text)| {
+        let plan = Plan::compile(&[Database::parse(file, text.as_bytes()).unwrap()]);
+        Bus { name: (*name).into(), plan: Arc::new(plan) }
+    });
+    let catalog = Catalog::new(buses.collect());
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle");
+    let (manifest, network) = model::load(&dir).unwrap();
+    let detector = Detector::new(manifest.spec, network, &catalog).unwrap();
+    let health = HealthSpec { period_ns: 3600 * SECOND, silent_factor: 5, silent_min_ns: SECOND };
+    Engine::new(catalog, health, vec![], vec![detector])
+}
+
+/// Drives, and returns the anomalies that were raised and the speed at each full second.
+fn drive(seed: u64, seconds: u64, faults: &[ScheduledFault]) -> (Vec<Event>, Vec<f64>) {
+    let config = SimConfig { seed, start_ns: START, faults: faults.to_vec() };
+    let mut engine = engine();
+    let speed = engine.catalog().find_signal("VehicleSpeedData.VehicleSpeed").unwrap();
+    let (mut events, mut speeds) = (Vec::new(), Vec::new());
+    for frame in Simulation::new(config).unwrap() {
+        let second = (frame.time_ns - START) / SECOND;
+        if second >= seconds {
+            break;
+        }
+        if speeds.len() as u64 <= second {
+            speeds.push(engine.state().signal(speed).value);
+        }
+        engine.frame(&frame, &mut events);
+    }
+    events.retain(|e| matches!(&e.body, Body::Anomaly(a) if a.phase == AnomalyPhase::Raised));
+    (events, speeds)
+}
+
+fn describe(event: &Event) -> String {
+    let Body::Anomaly(anomaly) = &event.body else { unreachable!() };
+    let cause: Vec<String> = anomaly.top.iter().map(|t| format!("{} {}", t.name, t.part)).collect();
+    format!("{:.1} s, score {}: {}", (event.time_ns - START) as f64 / 1e9, anomaly.score, cause.join(", "))
+}
+
+#[test]
+fn quiet_on_clean_drives_that_it_has_not_seen() {
+    let minutes = 30;
+    for seed in [9001, 9002, 9003, 9004] {
+        let (anomalies, speeds) = drive(seed, minutes * 60, &[]);
+        assert!(speeds.iter().any(|s| *s > 60.0), "seed {seed}: a drive");
+        println!("seed {seed}: {} alerts in {minutes} minutes", anomalies.len());
+        for anomaly in &anomalies {
+            println!("  {}", describe(anomaly));
+        }
+        assert!(anomalies.is_empty(), "seed {seed}: false alarms");
+    }
+}
+
+/// Kind, how long it lasts, and whether it shows only while the car moves.
+const FAULTS: [(&str, u64, bool); 14] = [
+    ("stuck:EngineSpeed", 10, true),
+    ("stuck:VehicleSpeed", 10, true),
+    ("stuck:WheelSpeedFL", 10, true),
+    ("drift:VehicleSpeed:1.5", 12, true),
+    ("drift:EngineSpeed:40", 12, true),
+    ("replay:EngineSpeed", 10, true),
+    ("replay:VehicleSpeed", 10, true),
+    ("missing:EngineData1", 6, false),
+    ("missing:WheelSpeeds", 6, false),
+    ("flood:BrakeData1:8", 6, false),
+    ("flood:EngineData2:4", 6, false),
+    ("leak", 20, false),
+    ("imbalance:7", 20, false),
+    ("crash", 6, true),
+];
+
+#[test]
+fn finds_the_faults_that_are_injected() {
+    let length = 1500;
+    let (mut injected, mut found, mut false_alarms) = (0, 0, 0);
+    let mut missed = Vec::new();
+    for seed in [9101, 9102, 9103] {
+        let (_, speeds) = drive(seed, length, &[]);
+        // Where the car moves and its speed changes: what is stuck or replayed has to differ from the truth.
+        let shows = |start: u64, duration: u64| {
+            let part = &speeds[start as usize..(start + duration) as usize];
+            let (low, high) = part.iter().fold((f64::MAX, f64::MIN), |(l, h), s| (l.min(*s), h.max(*s)));
+            low > 20.0 && high - low > 10.0
+        };
+        let mut faults: Vec<ScheduledFault> = Vec::new();
+        let mut next = 20;
+        for (kind, duration, moving) in FAULTS {
+            let start = (next..length - 60).find(|&s| !moving || shows(s, duration));
+            let Some(start) = start else { break };
+            faults.push(format!("{kind}@{start}+{duration}").parse().unwrap());
+            next = start + duration + 45;
+        }
+        let (anomalies, _) = drive(seed, length, &faults);
+        let belongs = |event: &Event, fault: &ScheduledFault| {
+            let at = Duration::from_nanos(event.time_ns - START);
+            at >= fault.start && at <= fault.start + fault.duration + Duration::from_secs(AFTER_S)
+        };
+        for fault in &faults {
+            injected += 1;
+            match anomalies.iter().find(|a| belongs(a, fault)) {
+                Some(anomaly) => {
+                    found += 1;
+                    let delay = Duration::from_nanos(anomaly.time_ns - START) - fault.start;
+                    println!("seed {seed}: {fault}: found after {:.1} s; {}", delay.as_secs_f64(), describe(anomaly));
+                    if fault.kind.to_string() == "crash" {
+                        assert_eq!(anomaly.class, Class::Critical, "a crash is critical: {}", describe(anomaly));
+                    }
+                }
+                None => missed.push(format!("seed {seed}: {fault}")),
+            }
+        }
+        for anomaly in anomalies.iter().filter(|a| !faults.iter().any(|f| belongs(a, f))) {
+            false_alarms += 1;
+            println!("seed {seed}: belongs to no fault: {}", describe(anomaly));
+        }
+    }
+    println!("{found} of {injected} faults found, {false_alarms} anomalies that belong to none");
+    assert!(injected >= 36, "only {injected} faults could be placed");
+    assert!(missed.is_empty(), "missed: {missed:#?}");
+    assert_eq!(false_alarms, 0);
+}
