@@ -2,6 +2,8 @@
 //!
 //! The child is this very test program, started again with an environment variable.
 
+#![expect(clippy::unwrap_used, reason = "a test: a panic is the report")]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -59,9 +59,11 @@ impl Keep {
 }
 
 impl SledOutbox {
-    /// Disk that a generation may take before the next is begun.
+    /// Disk that a generation may take before the next is begun: an eighth of the quota, but not so much that reading
+    /// it at start takes a lot of memory.
     pub(super) fn generation_limit(&self) -> u64 {
-        self.config.quota_bytes / 8
+        const MOST: u64 = 8 << 20;
+        (self.config.quota_bytes / 8).min(MOST)
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
