@@ -125,7 +125,8 @@ fn a_generation_that_lost_its_contents_is_noticed_by_its_range() {
         }
         let audit = received(&mut open(dir.path()));
         assert_eq!(audit.lost_to(LossCause::Corrupt), [(41, 80)].into_iter().collect());
-        assert_eq!(dir.path().join("quarantine-2").exists(), !gone);
+        // Cut at 1000 the marker is still readable, so there is no need for quarantine.
+        assert_eq!(dir.path().join("quarantine-2").exists(), keep == 0 && !gone);
     }
 }
 
@@ -146,7 +147,7 @@ fn a_damaged_snapshot_or_settings_file_costs_nothing() {
         }
     }
     assert!(damaged >= 3);
-    let mut outbox = open(dir.path());
+    let outbox = open(dir.path());
     assert_eq!(outbox.stat().depth(), 120 - 6);
     assert_eq!(outbox.stat().lost, 0);
 }

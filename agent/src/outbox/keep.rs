@@ -59,9 +59,11 @@ impl Keep {
 }
 
 impl SledOutbox {
-    /// Disk that a generation may take before the next is begun.
+    /// Disk that a generation may take before the next is begun: an eighth of the quota, but not so much that reading
+    /// it at start takes a lot of memory.
     pub(super) fn generation_limit(&self) -> u64 {
-        self.config.quota_bytes / 8
+        const MOST: u64 = 8 << 20;
+        (self.config.quota_bytes / 8).min(MOST)
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
@@ -102,7 +104,12 @@ impl SledOutbox {
         }
         self.newest = id;
         self.rotate_wanted = false;
+        // sled keeps what it wrote in memory, whatever its cache is set to: whoever reads the old one opens it afresh.
+        self.close_handle(before);
         self.handles.push(generation);
+        while self.handles.len() > MAX_HANDLES {
+            self.close_oldest_handle();
+        }
         Ok(())
     }
 
@@ -139,10 +146,15 @@ impl SledOutbox {
 
     /// Closes the least recently used generation, the newest last.
     pub(super) fn close_oldest_handle(&mut self) {
-        let at = self.handles.iter().position(|g| g.id != self.newest).unwrap_or(0);
-        let id = self.handles[at].id;
+        let oldest = self.handles.iter().find(|g| g.id != self.newest).or_else(|| self.handles.first());
+        if let Some(id) = oldest.map(|g| g.id) {
+            self.close_handle(id);
+        }
+    }
+
+    fn close_handle(&mut self, id: u32) {
         self.note_acked(id);
-        drop(self.handles.remove(at));
+        self.drop_handle(id);
         if let Some(keep) = self.keeps.get_mut(&id) {
             keep.disk = dir::disk_bytes(&self.dir.generation(id));
         }

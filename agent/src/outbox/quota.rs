@@ -52,13 +52,18 @@ impl SledOutbox {
         }
     }
 
-    /// The least important class that is stored.
-    fn least_important(&self) -> Option<Class> {
-        Class::ALL.into_iter().rev().find(|class| self.index.events()[class.rank()] > 0)
+    /// The least important class that can make room. Status in the newest generation cannot: most of it are gap events,
+    /// which come back as soon as they are dropped, so that making room would never end.
+    pub(super) fn least_important(&self) -> Option<Class> {
+        let holds = |class: Class| {
+            let in_reach = |id: u32| class != Class::Status || id != self.newest;
+            self.keeps.iter().any(|(&id, keep)| keep.live[class.rank()] > 0 && in_reach(id))
+        };
+        Class::ALL.into_iter().rev().find(|&class| holds(class))
     }
 
     /// Deletes something. False when there is nothing that could go.
-    fn make_room(&mut self) -> Result<bool, OutboxError> {
+    pub(super) fn make_room(&mut self) -> Result<bool, OutboxError> {
         if !self.dir.list().unwrap_or_default().quarantined.is_empty() {
             self.drop_quarantine();
             return Ok(true);

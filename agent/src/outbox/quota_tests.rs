@@ -73,6 +73,7 @@ fn critical_events_alone_push_out_everything_else_and_then_the_oldest_of_themsel
             outbox.commit().unwrap();
         }
         if n % 500 == 499 && seen_critical_lost_at.is_none() {
+            outbox.commit().unwrap();
             let gaps = Audit::of(&mut outbox).gaps;
             if gaps.iter().any(|g| g.cause == LossCause::Quota && g.lost == Some(Class::Critical)) {
                 seen_critical_lost_at = Some(n);
@@ -154,8 +155,9 @@ fn a_full_disk_costs_the_least_important_generation_first() {
     assert!(outbox.free_in_emergency());
     assert!(!dir.path().join("gen-00000002").exists());
     // Crash before the gap event is stored: the head still knew.
-    copy(dir.path(), &dir.path().join("copy"));
-    let mut crashed = open_with(&dir.path().join("copy"), Q);
+    let other = tempfile::tempdir().unwrap();
+    copy(dir.path(), other.path());
+    let mut crashed = open_with(other.path(), Q);
     let lost: RangeSet = [(21, 40)].into_iter().collect();
     assert_eq!(Audit::of(&mut crashed).lost_to(LossCause::Corrupt), lost);
     outbox.commit().unwrap();

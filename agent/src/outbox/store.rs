@@ -20,7 +20,7 @@
 //!
 //! A record is a run of events of one class, with our own CRC (`record.rs`). Records are never
 //! removed from a database: what is acknowledged is noted beside them, and when all of a generation
-//! is, its directory goes. The newest is closed and a new one begun at an eighth of the quota.
+//! is, its directory goes. The newest is closed and a new one begun at an eighth of the quota or 8 MiB.
 //! In memory are only an index of the records not acknowledged, the generations' books, and what is
 //! appended but not committed.
 //!
