@@ -12,11 +12,14 @@ mod mosquitto;
 mod proxy;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::{Agent, Arrival, Recorder, Stat, arg, audit, good, run, split, stat, texts};
+use can_decoders::candump::LogWriter;
 use mosquitto::{Mosquitto, wait_until};
+use outrider::source::sim::{SimConfig, Simulation};
 use proxy::Proxy;
 
 /// A gateway behind a link that can fail, a recorder behind the gateway, and a place for the agent.
@@ -248,8 +251,160 @@ fn kills_at_random_moments_lose_nothing_without_saying_so() {
     assert_eq!(verdict.events + verdict.explained, stat.next - 1, "{}", verdict.text);
     assert!(verdict.text.contains("cause restart: "), "{}", verdict.text);
     // A kill leaves numbers in doubt, and nothing else: no event that was stored is lost.
-    assert!(!["quota", "overflow", "rejected", "oversize", "corrupt", "storage"].iter().any(|c| verdict.text.contains(c)));
+    assert!(
+        !["quota", "overflow", "rejected", "oversize", "corrupt", "storage"].iter().any(|c| verdict.text.contains(c))
+    );
     let events = stage.recorder.events();
     let started = events.iter().filter(|e| e.kind == "agent").count();
     assert!(started >= 2, "{started}");
+}
+
+/// A recording, the buses in it with their DBC files, and how many frames it has.
+struct Drive {
+    log: PathBuf,
+    buses: Vec<(&'static str, PathBuf)>,
+    frames: usize,
+}
+
+impl Drive {
+    /// Two minutes of the simulated vehicle.
+    fn simulated(dir: &Path) -> Self {
+        let log = dir.join("drive.log.gz");
+        let mut writer = LogWriter::create(&log).unwrap();
+        let start_ns = 1_700_000_000_000_000_000;
+        let fault = |text: &str| text.parse().unwrap();
+        let faults = vec![fault("missing:EngineData1@20+10"), fault("flood:BrakeData1:8@40+5")];
+        let vehicle = Simulation::new(SimConfig { seed: 11, start_ns, faults }).unwrap();
+        let mut frames = 0;
+        for frame in vehicle.take_while(|frame| frame.time_ns < start_ns + 120_000_000_000) {
+            writer.write(Simulation::bus_names()[usize::from(frame.bus.0)], &frame).unwrap();
+            frames += 1;
+        }
+        writer.finish().unwrap();
+        let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc");
+        let buses = vec![("can0", dbc.join("demo-powertrain.dbc")), ("can1", dbc.join("demo-body.dbc"))];
+        Self { log, buses, frames }
+    }
+
+    /// 40 minutes of a real car in five files: zstd streams may be put one after the other.
+    fn real(data: &Path, dir: &Path) -> Self {
+        let mut parts: Vec<PathBuf> =
+            std::fs::read_dir(data.join("logs")).unwrap().map(|e| e.unwrap().path()).collect();
+        parts.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("3BA199E2_00000164_"));
+        parts.sort();
+        assert_eq!(parts.len(), 5);
+        let log = dir.join("drive.log.zst");
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| std::fs::read(part).unwrap()).collect();
+        std::fs::write(&log, bytes).unwrap();
+        let obd2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc/obd2.dbc");
+        Self { log, buses: vec![("can1", obd2), ("can2", data.join("dbc/other/canmod-gps.dbc"))], frames: 292_097 }
+    }
+
+    /// Everything that changes, as fast as it can be read from `log`.
+    fn config(&self, log: &Path) -> String {
+        let mut text = String::new();
+        for (bus, dbc) in &self.buses {
+            write!(text, "[[bus]]\nname = \"{bus}\"\ndbc = [{dbc:?}]\n\n").unwrap();
+        }
+        write!(
+            text,
+            "[source]\nkind = \"replay\"\nlog = {log:?}\nspeed = 0\n\n\
+             [[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n\n[health]\nperiod_s = 10\n"
+        )
+        .unwrap();
+        text
+    }
+}
+
+/// What the engine made: what the agent says of itself and its own counters are left out.
+fn of_the_engine(events: Vec<Arrival>) -> Vec<Arrival> {
+    let mut events: Vec<Arrival> = events.into_iter().filter(|event| event.kind != "agent").collect();
+    for event in &mut events {
+        event.seq = 0;
+        if event.kind == "health"
+            && let serde_cbor::Value::Map(body) = &mut event.body
+        {
+            let counters = body.remove(&serde_cbor::Value::Text("counters".into()));
+            assert!(counters.is_some());
+        }
+    }
+    events
+}
+
+/// Values of a signal in the order in which events carry them.
+fn values(events: &[Arrival], signal: &str) -> Vec<f64> {
+    let key = |name: &str| serde_cbor::Value::Text(name.into());
+    let value = |event: &Arrival| {
+        let serde_cbor::Value::Map(body) = &event.body else { panic!("{event:?}") };
+        let Some(serde_cbor::Value::Map(values)) = body.get(&key("values")) else { return None };
+        match values.get(&key(signal)) {
+            Some(serde_cbor::Value::Float(value)) => Some(*value),
+            _ => None,
+        }
+    };
+    events.iter().filter_map(value).collect()
+}
+
+/// Plays a drive into the gateway through cuts; what arrives is what `outrider replay` prints.
+fn a_recorded_drive(drive: impl Fn(&Path) -> Drive, signals: &[&str]) {
+    const CUTS: u64 = 4;
+    let mut stage = Stage::new();
+    let drive = drive(stage.dir.path());
+    let config = stage.config("run.toml", &drive.config(&drive.log), PATIENT);
+    let mut agent = Agent::start(&config);
+    for _ in 0..CUTS {
+        stage.wait_for_more(50);
+        agent.assert_running();
+        stage.proxy.cut();
+    }
+    stage.wait_for_more(1);
+    agent.finish();
+    let said = std::fs::read_to_string(config.with_file_name("run.log")).unwrap();
+    assert!(said.contains(&format!("stopped: {} frames, ", drive.frames)), "{said}");
+    assert!(stage.proxy.accepted() > CUTS, "{}", stage.proxy.accepted());
+
+    // A cut after the last frame ends the drain: then the next start, with a recording of nothing, sends the rest.
+    let of_the_drive = stat(&stage.outbox()).next;
+    let nothing = stage.dir.path().join("nothing.log");
+    std::fs::write(&nothing, "(1.000000) can1 7FF#00\n").unwrap();
+    Agent::start(&stage.config("rest.toml", &drive.config(&nothing), PATIENT)).finish();
+    let stat = stage.complete();
+    assert_eq!(stat.depth, 0);
+    let verdict = audit(&[&stage.recorder.file]);
+    assert!(verdict.good, "{}", verdict.text);
+    assert_eq!((verdict.events, verdict.explained), (stat.next - 1, 0), "{}", verdict.text);
+
+    let mut received = stage.recorder.events();
+    received.retain(|event| event.seq < of_the_drive);
+    let received = of_the_engine(received);
+    let replay = run(&["replay", arg(&drive.log), "-c", arg(&config), "--format", "cbor"]);
+    assert!(replay.status.success(), "{}", texts(&replay).1);
+    let (replayed, end) = split(&replay.stdout);
+    assert_eq!(end, replay.stdout.len());
+    let replayed = of_the_engine(replayed.into_iter().map(|(event, _)| event).collect());
+    assert_eq!(received.len(), replayed.len());
+    for (received, replayed) in received.iter().zip(&replayed) {
+        assert_eq!(received, replayed);
+    }
+    for signal in signals {
+        let values = values(&received, signal);
+        let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+        assert!(values.len() > 100 && least < most, "{signal}: {} values, {least} to {most}", values.len());
+        println!("{signal}: {} values, {least} to {most}", values.len());
+    }
+    println!("{} frames, {} events, {} duplicates", drive.frames, verdict.events, verdict.duplicates);
+}
+
+#[test]
+fn a_simulated_recording_arrives_as_replay_prints_it() {
+    a_recorded_drive(Drive::simulated, &["EngineData1.EngineSpeed", "VehicleSpeedData.VehicleSpeed"]);
+}
+
+#[test]
+fn a_real_drive_arrives_as_replay_prints_it() {
+    let Some(data) = agent::shared_data() else {
+        println!("NOT RUN: no real drive here; set OUTRIDER_SHARED to the folder that has data/logs");
+        return;
+    };
+    a_recorded_drive(|dir| Drive::real(&data, dir), &["OBD2Response.EngineSpeed", "OBD2Response.VehicleSpeed"]);
 }

@@ -72,12 +72,7 @@ impl Agent {
     pub(crate) fn start(config: &Path) -> Self {
         let log = config.with_file_name("run.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        let child = outrider()
-            .args(["run", "-c", arg(config)])
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .unwrap();
+        let child = outrider().args(["run", "-c", arg(config)]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Self { child, log }
     }
 
