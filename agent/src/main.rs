@@ -6,6 +6,13 @@ use tracing::Level;
 
 fn main() -> ExitCode {
     let level = std::env::var("OUTRIDER_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
-    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr).compact().init();
+    // Never colours: the log goes to files and journals, and a feature of some dependency must not change its bytes.
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .compact()
+        .init();
     outrider::cli::main()
 }
