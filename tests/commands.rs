@@ -6,6 +6,8 @@
 mod agent;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/schema.rs"]
+mod schema;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -224,6 +226,20 @@ fn replay_prints_the_same_bytes_each_time_and_the_same_events_in_both_formats() 
     let kind = |kind: &str| from_json.iter().filter(|event| event["kind"] == kind).count();
     assert!((590..=600).contains(&kind("signals")), "{}", kind("signals"));
     assert_eq!((kind("message"), kind("aggregates")), (2, 5));
+}
+
+#[test]
+fn the_schema_describes_what_replay_prints() {
+    let drive = Drive::new();
+    let (events, _) = split(&drive.replay("cbor"));
+    let mut kinds = std::collections::BTreeSet::new();
+    for (event, bytes) in events {
+        // Every twentieth is enough of what comes often.
+        if kinds.insert(event.kind.clone()) || event.kind != "signals" || event.seq % 20 == 0 {
+            schema::describes(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        }
+    }
+    assert!(["signals", "aggregates", "health", "message"].iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
 }
 
 /// The reader of the output goes away early, as `head` does: that is no failure.
