@@ -1,4 +1,9 @@
+use serde_cbor::Value;
+
 use super::*;
+
+#[path = "../../tests/support/schema.rs"]
+mod schema;
 
 fn samples() -> Vec<Event> {
     let name: Arc<str> = "EngineSpeed".into();
@@ -63,6 +68,105 @@ fn every_kind_encodes_in_canonical_order() {
         event.encode(&identity(), 7, &mut bytes).unwrap();
         let value: serde_cbor::Value = serde_cbor::from_slice(&bytes).unwrap();
         assert_eq!(serde_cbor::to_vec(&value).unwrap(), bytes, "{} is not canonical", event.body.kind());
+    }
+}
+
+fn encode(event: &Event) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    event.encode(&identity(), 7, &mut bytes).unwrap();
+    bytes
+}
+
+/// The samples, and what they leave out: each cause, class, phase and state, and null wherever it may be.
+fn variants() -> Vec<Event> {
+    let mut events = samples();
+    let causes = [
+        LossCause::Restart,
+        LossCause::Quota,
+        LossCause::Overflow,
+        LossCause::Rejected,
+        LossCause::Oversize,
+        LossCause::Corrupt,
+        LossCause::Storage,
+    ];
+    for sample in samples() {
+        for class in Class::ALL {
+            events.push(Event { class, ..sample.clone() });
+        }
+        let mut with = |body| events.push(Event { body, ..sample.clone() });
+        match &sample.body {
+            Body::Agent(agent) => with(Body::Agent(AgentState { state: "stopping", ..agent.clone() })),
+            Body::Anomaly(anomaly) => {
+                for phase in [AnomalyPhase::Raised, AnomalyPhase::Ongoing, AnomalyPhase::Cleared] {
+                    let none = Contribution { name: "a".into(), part: 1.0, expected: None, observed: None };
+                    with(Body::Anomaly(Anomaly { phase, top: vec![none], ..anomaly.clone() }));
+                }
+                with(Body::Anomaly(Anomaly { top: Vec::new(), ..anomaly.clone() }));
+            }
+            Body::Gap(gap) => {
+                for cause in causes {
+                    with(Body::Gap(Gap { cause, lost: None, ..gap.clone() }));
+                }
+            }
+            Body::Health(health) => {
+                with(Body::Health(Health {
+                    buses: NameMap::new(Vec::new()),
+                    counters: NameMap::new(Vec::new()),
+                    ..health.clone()
+                }));
+            }
+            Body::Message(message) => with(Body::Message(MessageState { state: "back", ..message.clone() })),
+            Body::Model(_) | Body::Signals(_) | Body::Aggregates(_) => {}
+        }
+    }
+    events
+}
+
+#[test]
+fn the_schema_describes_every_kind_wholly() {
+    for event in variants() {
+        let bytes = encode(&event);
+        schema::describes(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        schema::accepts(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+    }
+}
+
+/// Otherwise the test above would prove nothing.
+#[test]
+fn the_schema_refuses_what_is_no_event() {
+    let text = |text: &str| Value::Text(text.into());
+    for event in samples() {
+        let Value::Map(whole) = serde_cbor::from_slice(&encode(&event)).unwrap() else { panic!("a map") };
+        let judge = |map: std::collections::BTreeMap<Value, Value>, accepted: bool, what: &str| {
+            let bytes = serde_cbor::to_vec(&Value::Map(map)).unwrap();
+            assert_eq!(schema::accepts(&bytes).is_ok(), accepted, "{}: {what}", event.body.kind());
+            assert!(schema::describes(&bytes).is_err(), "{}: {what}", event.body.kind());
+        };
+        let change = |key: &str, value: Value| {
+            let mut map = whole.clone();
+            map.insert(text(key), value);
+            map
+        };
+        judge(change("later", Value::Null), true, "a key of a later version");
+        judge(change("v", Value::Integer(2)), false, "another version");
+        judge(change("seq", Value::Integer(0)), false, "number 0");
+        judge(change("t", Value::Integer(-1)), false, "a time before the epoch");
+        judge(change("kind", text("other")), false, "a kind that is not there");
+        judge(change("class", text("urgent")), false, "a class that is not there");
+        judge(change("body", Value::Null), false, "no body");
+        for key in whole.keys() {
+            let mut map = whole.clone();
+            map.remove(key);
+            judge(map, false, &format!("without {key:?}"));
+        }
+        let Some(Value::Map(body)) = whole.get(&text("body")) else { panic!("a map") };
+        for key in body.keys() {
+            let mut changed = body.clone();
+            changed.remove(key);
+            judge(change("body", Value::Map(changed.clone())), false, &format!("body without {key:?}"));
+            changed.insert(key.clone(), Value::Bytes(vec![0]));
+            judge(change("body", Value::Map(changed)), false, &format!("bytes as {key:?}"));
+        }
     }
 }
 

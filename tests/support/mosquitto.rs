@@ -1,5 +1,7 @@
 //! Real mosquitto: a broker of our own, and `mosquitto_sub` as a subscriber that is not our code.
 
+#![allow(dead_code, reason = "the scenario tests each use a part of it")]
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};

@@ -134,11 +134,12 @@ fn csv(out: &mut impl Write, frame: &Frame, bus: &str, plan: &Plan, message: Mes
     for sample in plan.decode(message, frame.payload()).signals() {
         write_seconds(out, frame.time_ns)?;
         write!(out, ",{bus},{},{},{},", frame.id, plan.message(message).name, plan.signal(sample.signal).name)?;
-        if sample.validity == Validity::Valid {
+        let valid = sample.validity == Validity::Valid;
+        if valid {
             write_number(out, sample.value)?;
         }
         write!(out, ",")?;
-        if let Some(label) = label(plan, &sample).filter(|_| labels) {
+        if let Some(label) = label(plan, &sample).filter(|_| labels && valid) {
             // RFC 4180: quotes are doubled.
             write!(out, "\"{}\"", label.replace('"', "\"\""))?;
         }

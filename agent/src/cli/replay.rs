@@ -99,21 +99,28 @@ struct EventPrinter {
     identity: Identity,
     format: EventFormat,
     seq: u64,
+    /// One event's encoding.
+    line: Vec<u8>,
     result: io::Result<()>,
 }
 
 impl Sink for EventPrinter {
     fn event(&mut self, event: Event) {
+        if self.result.is_err() {
+            return;
+        }
         self.seq += 1;
-        let envelope = event.envelope(&self.identity, self.seq);
-        let printed = match self.format {
-            EventFormat::Jsonl => serde_json::to_writer(&mut self.out, &envelope)
-                .map_err(io::Error::from)
-                .and_then(|()| self.out.write_all(b"\n")),
-            EventFormat::Cbor => serde_cbor::to_writer(&mut self.out, &envelope).map_err(io::Error::other),
+        self.line.clear();
+        // Encoded first and written then: an encoder would hide which error of the output it met.
+        self.result = match self.format {
+            EventFormat::Jsonl => {
+                let envelope = event.envelope(&self.identity, self.seq);
+                serde_json::to_writer(&mut self.line, &envelope).map_err(io::Error::from).map(|()| self.line.push(b'\n'))
+            }
+            EventFormat::Cbor => event.encode(&self.identity, self.seq, &mut self.line).map_err(io::Error::other),
         };
         if self.result.is_ok() {
-            self.result = printed;
+            self.result = self.out.write_all(&self.line);
         }
     }
 }
@@ -133,7 +140,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
     inputs::warn_all(&config.warnings);
     let mut engine = config.engine.build()?;
     let identity = Identity { vehicle: config.vehicle, boot: "replay".into() };
-    let mut sink = EventPrinter { out: output(), identity, format: args.format, seq: 0, result: Ok(()) };
+    let mut sink = EventPrinter { out: output(), identity, format: args.format, seq: 0, line: Vec::new(), result: Ok(()) };
     play(&args.log, args.tolerant, &mut engine, &mut sink)
 }
 

@@ -182,12 +182,14 @@ impl Manifest {
 pub fn load_feature_spec(path: &Path) -> Result<ModelSpec, ModelError> {
     let raw: RawFeatureFile = parse(path)?;
     let refuse = |message: String| ModelError::Manifest { path: path.into(), message };
+    // Checks the period, too: only then may it be multiplied.
+    let features = features(&raw.features, raw.period_ms).map_err(refuse)?;
     Ok(ModelSpec {
         name: "features".into(),
         version: "".into(),
         period_ns: raw.period_ms * 1_000_000,
         warmup_ns: u64::MAX,
-        features: features(&raw.features, raw.period_ms).map_err(refuse)?,
+        features,
         smooth_ns: 0,
         threshold: f64::INFINITY,
         debounce: DebounceSpec { k: 1, n: 1, clear_ns: 0, update_ns: 0 },

@@ -1,0 +1,97 @@
+use super::*;
+use crate::event::{AgentState, Body, Gap};
+
+#[path = "../../../tests/support/memory_outbox.rs"]
+mod memory_outbox;
+
+use memory_outbox::MemoryOutbox;
+
+fn event(class: Class) -> Event {
+    Event { time_ns: 1, class, body: Body::Agent(AgentState { state: "started", version: "0" }) }
+}
+
+fn outbox() -> Arc<Mutex<MemoryOutbox>> {
+    let mut outbox = MemoryOutbox::new(1);
+    outbox.explains = true;
+    Arc::new(Mutex::new(outbox))
+}
+
+/// Gap events in the outbox: class, cause, count and ranges.
+fn gaps(outbox: &Mutex<MemoryOutbox>) -> Vec<Gap> {
+    #[derive(serde::Deserialize)]
+    struct Stored {
+        kind: String,
+        body: serde_cbor::Value,
+    }
+    let mut gaps = Vec::new();
+    let mut after = 0;
+    while let Some(batch) = lock(outbox).read(Class::Status, after).unwrap() {
+        after = batch.first_seq;
+        let stored: Stored = serde_cbor::from_slice(&batch.payload).unwrap();
+        if stored.kind == "gap" {
+            gaps.push(serde_cbor::value::from_value(stored.body).unwrap());
+        }
+    }
+    gaps
+}
+
+#[test]
+fn a_full_queue_of_a_live_bus_drops_and_every_dropped_event_is_explained() {
+    let outbox = outbox();
+    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), true);
+    // The writer does not run yet, as when the disk holds it up.
+    for _ in 0..QUEUE {
+        queue.send(event(Class::Telemetry));
+    }
+    assert_eq!(queue.overflowed(), 0);
+    let dropped =
+        [(Class::Critical, 1), (Class::Alert, 2), (Class::Status, 3), (Class::Telemetry, 70), (Class::Bulk, 5)];
+    for (class, count) in dropped {
+        for _ in 0..count {
+            queue.send(event(class));
+        }
+    }
+    assert_eq!(queue.overflowed(), 81);
+    drop(queue);
+    writer.run();
+
+    let stat = lock(&outbox).stat();
+    assert_eq!(stat.events[Class::Telemetry.rank()], QUEUE as u64, "what was in the queue is stored");
+    let gaps = gaps(&outbox);
+    let told: Vec<(Option<Class>, u64)> = gaps.iter().map(|gap| (gap.lost, gap.count)).collect();
+    assert_eq!(told, dropped.map(|(class, count)| (Some(class), count)));
+    assert!(gaps.iter().all(|gap| gap.cause == LossCause::Overflow));
+    // Each number is stored or explained, none is both.
+    let mut numbers = lock(&outbox).held();
+    numbers.extend(gaps.iter().flat_map(|gap| &gap.ranges).flat_map(|&(first, last)| first..=last));
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..stat.next_seq).collect::<Vec<_>>());
+    assert_eq!(numbers.len(), QUEUE + 81 + dropped.len(), "events, dropped events, gap events");
+}
+
+#[test]
+fn a_full_queue_holds_a_recording_up_and_nothing_is_dropped() {
+    let outbox = outbox();
+    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), false);
+    let events = QUEUE + 1000;
+    let feeder = std::thread::spawn(move || {
+        for _ in 0..events {
+            queue.send(event(Class::Bulk));
+        }
+        queue.overflowed()
+    });
+    writer.run();
+    assert_eq!(feeder.join().unwrap(), 0);
+    assert_eq!(lock(&outbox).held(), (1..=events as u64).collect::<Vec<_>>());
+}
+
+/// A writer that is gone takes nothing more: what comes is counted, and nobody waits for ever.
+#[test]
+fn a_queue_without_a_writer_counts_what_it_cannot_pass_on() {
+    for live in [true, false] {
+        let (queue, writer) = Writer::new(outbox(), Waker::new(), live);
+        drop(writer);
+        queue.send(event(Class::Alert));
+        assert_eq!(queue.overflowed(), 1);
+    }
+}

@@ -1,0 +1,429 @@
+//! The built commands, by what they print and how they end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is the report")]
+
+#[path = "support/agent.rs"]
+mod agent;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+#[path = "support/schema.rs"]
+mod schema;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use agent::{arg, audit, good, outrider, run, run_with_input, split, texts};
+use can_decoders::candump::{LogReader, LogWriter, Options};
+use outrider::source::sim::{SimConfig, Simulation};
+
+/// A file under `tests/data`.
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
+}
+
+fn dbc() -> String {
+    arg(&data("small.dbc")).to_owned()
+}
+
+/// The exit code and both texts.
+fn ended(output: &Output) -> (Option<i32>, String, String) {
+    let (out, err) = texts(output);
+    (output.status.code(), out, err)
+}
+
+const JSONL: &str = r#"{"t":1700000000.000000,"bus":"can0","id":"100","message":"Motor","signals":{"Speed":1000.0,"Torque":0.0,"Gear":1.0,"Steering":-10.0}}
+{"t":1700000000.100000,"bus":"can0","id":"18FEF1FE","message":"Tank","signals":{"Level":100.0}}
+{"t":1700000000.300000,"bus":"can0","id":"100","message":"Motor","signals":{"Speed":400.0},"invalid":{"Torque":"frame too short","Gear":"frame too short","Steering":"frame too short"}}
+{"t":1700000000.400000123,"bus":"can1","id":"100","message":"Motor","signals":{"Speed":5000.0,"Torque":-25.0,"Gear":2.0,"Steering":0.1}}
+"#;
+
+const CSV: &str = "\
+t,bus,id,message,signal,value,label,invalid
+1700000000.000000,can0,100,Motor,Speed,1000.0,,
+1700000000.000000,can0,100,Motor,Torque,0.0,,
+1700000000.000000,can0,100,Motor,Gear,1.0,\"First, low\",
+1700000000.000000,can0,100,Motor,Steering,-10.0,,
+1700000000.100000,can0,18FEF1FE,Tank,Level,100.0,,
+1700000000.200000,can0,7DF,,,0201,,unknown
+1700000000.300000,can0,100,Motor,Speed,400.0,,
+1700000000.300000,can0,100,Motor,Torque,,,frame too short
+1700000000.300000,can0,100,Motor,Gear,,,frame too short
+1700000000.300000,can0,100,Motor,Steering,,,frame too short
+1700000000.400000123,can1,100,Motor,Speed,5000.0,,
+1700000000.400000123,can1,100,Motor,Torque,-25.0,,
+1700000000.400000123,can1,100,Motor,Gear,2.0,,
+1700000000.400000123,can1,100,Motor,Steering,0.1,,
+1700000000.500000,can0,100,,,,,unknown
+";
+
+#[test]
+fn decode_prints_known_frames_as_json_lines() {
+    let (log, dbc) = (data("small.log"), dbc());
+    assert_eq!(good(&run(&["decode", arg(&log), "--dbc", &dbc])), JSONL);
+    for line in JSONL.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn decode_prints_labels_and_unknown_frames_when_asked() {
+    let (log, dbc) = (data("small.log"), dbc());
+    let out = good(&run(&["decode", arg(&log), "--dbc", &dbc, "--labels", "--unknown"]));
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 6);
+    let first = JSONL.lines().next().unwrap().strip_suffix('}').unwrap();
+    assert_eq!(lines[0], format!("{first},\"labels\":{{\"Gear\":\"First, low\"}}}}"));
+    assert_eq!(lines[2], r#"{"t":1700000000.200000,"bus":"can0","id":"7DF","data":"0201"}"#);
+    assert_eq!(lines[5], r#"{"t":1700000000.500000,"bus":"can0","id":"100","data":""}"#);
+    let out = good(&run(&["decode", arg(&log), "--dbc", &dbc, "--format", "csv", "--labels", "--unknown"]));
+    assert_eq!(out, CSV);
+}
+
+#[test]
+fn decode_takes_a_dbc_file_for_one_bus() {
+    let log = data("small.log");
+    let one = format!("can1={}", dbc());
+    let out = good(&run(&["decode", arg(&log), "--dbc", &one]));
+    assert_eq!(out, format!("{}\n", JSONL.lines().last().unwrap()));
+}
+
+#[test]
+fn decode_reads_standard_input_gzip_and_zstd_alike() {
+    let (log, dbc) = (data("small.log"), dbc());
+    let text = std::fs::read(&log).unwrap();
+    assert_eq!(good(&run_with_input(&["decode", "-", "--dbc", &dbc], &text)), JSONL);
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["copy.log.gz", "copy.log.zst", "copy.log"] {
+        let copy = dir.path().join(name);
+        let mut reader = LogReader::open(&log, Options::default()).unwrap();
+        let mut writer = LogWriter::create(&copy).unwrap();
+        while let Some(frame) = reader.next() {
+            let frame = frame.unwrap();
+            let bus = reader.buses()[usize::from(frame.bus.0)].clone();
+            writer.write(&bus, &frame).unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(good(&run(&["decode", arg(&copy), "--dbc", &dbc])), JSONL, "{name}");
+        // By its content, not its name.
+        let bytes = std::fs::read(&copy).unwrap();
+        assert_eq!(good(&run_with_input(&["decode", "-", "--dbc", &dbc], &bytes)), JSONL, "{name} on standard input");
+        assert_eq!(bytes == text, name == "copy.log", "{name} is compressed");
+    }
+}
+
+#[test]
+fn a_bad_line_ends_a_strict_reading_with_its_place_and_a_tolerant_one_counts_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("bad.log");
+    let text = std::fs::read_to_string(data("small.log")).unwrap();
+    let bad: Vec<&str> = text.lines().take(1).chain(["(oops) can0 100#00", ""]).chain(text.lines().skip(1)).collect();
+    std::fs::write(&log, bad.join("\n")).unwrap();
+    let dbc = dbc();
+    let (code, out, err) = ended(&run(&["decode", arg(&log), "--dbc", &dbc]));
+    assert_eq!(code, Some(1));
+    assert!(err.contains(&format!("{}:2:", log.display())) && err.contains("tolerant"), "{err}");
+    assert_eq!(out.lines().next(), JSONL.lines().next(), "what came before the bad line is printed");
+    let (code, out, err) = ended(&run(&["decode", arg(&log), "--dbc", &dbc, "--tolerant"]));
+    assert_eq!((code, out.as_str()), (Some(0), JSONL));
+    assert!(err.contains("line 2,") && err.contains("1 bad lines skipped"), "{err}");
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_failures_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, dbc) = (data("small.log"), dbc());
+    let no_source = dir.path().join("no-source.toml");
+    std::fs::write(&no_source, "[vehicle]\nid = \"a\"\n").unwrap();
+    let usage: [&[&str]; 7] = [
+        &[],
+        &["fly"],
+        &["decode"],
+        &["decode", arg(&log)],
+        &["decode", arg(&log), "--dbc", &dbc, "--format", "xml"],
+        &["run", "-c", arg(&no_source)],
+        &["features", arg(&log), "-c", arg(&no_source)],
+    ];
+    for args in usage {
+        let (code, out, err) = ended(&run(args));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
+        assert!(!err.is_empty(), "{args:?}");
+    }
+    let failed: [&[&str]; 6] = [
+        &["decode", "/nonexistent.log", "--dbc", &dbc],
+        &["decode", arg(&log), "--dbc", "/nonexistent.dbc"],
+        &["check", "-c", "/nonexistent.toml"],
+        &["outbox", "stat", "/nonexistent-outbox"],
+        &["audit", "/nonexistent.cbor"],
+        &["replay", "/nonexistent.log", "-c", arg(&no_source)],
+    ];
+    for args in failed {
+        let (code, out, err) = ended(&run(args));
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{args:?}: {err}");
+        assert!(err.contains("nonexistent"), "{err}");
+    }
+    for args in [&["--help"][..], &["decode", "--help"], &["--version"]] {
+        let (code, out, err) = ended(&run(args));
+        assert!(code == Some(0) && !out.is_empty() && err.is_empty(), "{args:?}");
+    }
+}
+
+/// A minute of the simulated vehicle and a configuration for it.
+struct Drive {
+    dir: tempfile::TempDir,
+    log: PathBuf,
+    config: PathBuf,
+}
+
+impl Drive {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("drive.log");
+        let start_ns = 1_700_000_000_000_000_000;
+        let faults = vec!["missing:EngineData1@20+10".parse().unwrap()];
+        let mut writer = LogWriter::create(&log).unwrap();
+        let vehicle = Simulation::new(SimConfig { seed: 5, start_ns, faults }).unwrap();
+        for frame in vehicle.take_while(|frame| frame.time_ns < start_ns + 60_000_000_000) {
+            writer.write(Simulation::bus_names()[usize::from(frame.bus.0)], &frame).unwrap();
+        }
+        writer.finish().unwrap();
+        let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc");
+        let config = dir.path().join("drive.toml");
+        let text = format!(
+            "[vehicle]\nid = \"truck-7\"\n\n[[bus]]\nname = \"can0\"\ndbc = [{:?}]\n\n[[bus]]\nname = \"can1\"\ndbc = [{:?}]\n\n\
+             [[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n\n\
+             [[collect]]\nname = \"slow\"\nsignals = [\"*\"]\nmode = \"aggregate\"\nperiod_ms = 10000\n\n[health]\nperiod_s = 10\n",
+            dbc.join("demo-powertrain.dbc"),
+            dbc.join("demo-body.dbc"),
+        );
+        std::fs::write(&config, text).unwrap();
+        Self { dir, log, config }
+    }
+
+    fn replay(&self, format: &str) -> Vec<u8> {
+        let output = run(&["replay", arg(&self.log), "-c", arg(&self.config), "--format", format]);
+        assert!(output.status.success(), "{}", texts(&output).1);
+        output.stdout
+    }
+}
+
+#[test]
+fn replay_prints_the_same_bytes_each_time_and_the_same_events_in_both_formats() {
+    let drive = Drive::new();
+    let (cbor, jsonl) = (drive.replay("cbor"), drive.replay("jsonl"));
+    assert_eq!(cbor, drive.replay("cbor"));
+    assert_eq!(jsonl, drive.replay("jsonl"));
+    let from_cbor: Vec<serde_json::Value> =
+        serde_cbor::Deserializer::from_slice(&cbor).into_iter().collect::<Result<_, _>>().unwrap();
+    let jsonl = String::from_utf8(jsonl).unwrap();
+    let from_json: Vec<serde_json::Value> = jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(from_cbor.len(), from_json.len());
+    for (cbor, json) in from_cbor.iter().zip(&from_json) {
+        // Both through the same reader of decimal numbers, which may be off by the last bit.
+        let cbor: serde_json::Value = serde_json::from_str(&cbor.to_string()).unwrap();
+        assert_eq!(cbor, *json);
+    }
+    let kind = |kind: &str| from_json.iter().filter(|event| event["kind"] == kind).count();
+    assert!((590..=600).contains(&kind("signals")), "{}", kind("signals"));
+    assert_eq!((kind("message"), kind("aggregates")), (2, 5));
+}
+
+#[test]
+fn the_schema_describes_what_replay_prints() {
+    let drive = Drive::new();
+    let (events, _) = split(&drive.replay("cbor"));
+    let mut kinds = std::collections::BTreeSet::new();
+    for (event, bytes) in events {
+        // Every twentieth is enough of what comes often.
+        if kinds.insert(event.kind.clone()) || event.kind != "signals" || event.seq % 20 == 0 {
+            schema::describes(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        }
+    }
+    assert!(["signals", "aggregates", "health", "message"].iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
+}
+
+/// The reader of the output goes away early, as `head` does: that is no failure.
+#[test]
+fn a_closed_pipe_is_a_good_end() {
+    let drive = Drive::new();
+    let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc/demo-powertrain.dbc");
+    let features = drive.dir.path().join("features.toml");
+    let mut text = "period_ms = 10\n".to_owned();
+    for i in 0..20 {
+        text += &format!("[[feature]]\nname = \"f{i}\"\nfn = \"value\"\nof = \"EngineSpeed\"\n");
+    }
+    std::fs::write(&features, text).unwrap();
+    let (log, config) = (arg(&drive.log), arg(&drive.config));
+    let commands: [&[&str]; 5] = [
+        &["decode", log, "--dbc", arg(&dbc)],
+        &["decode", log, "--dbc", arg(&dbc), "--format", "csv"],
+        &["replay", log, "-c", config],
+        &["replay", log, "-c", config, "--format", "cbor"],
+        &["features", log, "-c", config, "--features", arg(&features)],
+    ];
+    for args in commands {
+        let mut child = outrider().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 10]).unwrap();
+        drop(stdout);
+        let (code, _, err) = ended(&child.wait_with_output().unwrap());
+        assert_eq!(code, Some(0), "{args:?}: {err}");
+        assert!(!err.contains("ERROR"), "{args:?}: {err}");
+    }
+}
+
+const FEATURES: &str = r#"
+period_ms = 100
+[[feature]]
+name = "speed"
+fn = "value"
+of = "Speed"
+max_age_ms = 200
+[[feature]]
+name = "step"
+fn = "delta"
+of = "Motor.Speed"
+window_ms = 200
+max_age_ms = 200
+[[feature]]
+name = "average"
+fn = "mean"
+of = "Speed"
+window_ms = 300
+max_age_ms = 200
+[[feature]]
+name = "age"
+fn = "age"
+of = "Motor"
+[[feature]]
+name = "frames"
+fn = "count"
+of = "Motor"
+window_ms = 300
+"#;
+
+/// Speeds of 100, 200, ... 500 at 50 ms past each grid point, then silence until 0.75 s.
+const FEATURE_LOG: &str = "\
+(1000.050000) can0 100#9001000000000000
+(1000.150000) can0 100#2003000000000000
+(1000.250000) can0 100#B004000000000000
+(1000.350000) can0 100#4006000000000000
+(1000.450000) can0 100#D007000000000000
+(1000.750000) can0 7DF#00
+";
+
+/// By hand: a window counts once all of it is in the past; a value older than 200 ms is missing.
+const FEATURE_CSV: &str = "\
+t,speed,step,average,age,frames
+1000.100000,100.0,,,0.05,
+1000.200000,200.0,,,0.05,
+1000.300000,300.0,200.0,,0.05,
+1000.400000,400.0,200.0,300.0,0.05,3.0
+1000.500000,500.0,200.0,400.0,0.05,3.0
+1000.600000,500.0,100.0,466.6666666666667,0.15,2.0
+1000.700000,,,,0.25,1.0
+";
+
+#[test]
+fn features_are_those_computed_by_hand_and_a_prefix_of_the_log_gives_a_prefix_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let config =
+        file("c.toml", &format!("[vehicle]\nid = \"a\"\n[[bus]]\nname = \"can0\"\ndbc = [{:?}]\n", data("small.dbc")));
+    let features = file("features.toml", FEATURES);
+    let compute = |log: &str| {
+        let args = ["features", "-", "-c", arg(&config), "--features", arg(&features)];
+        good(&run_with_input(&args, log.as_bytes()))
+    };
+    assert_eq!(compute(FEATURE_LOG), FEATURE_CSV);
+    for lines in 1..6 {
+        let prefix: String = FEATURE_LOG.lines().take(lines).flat_map(|line| [line, "\n"]).collect();
+        let out = compute(&prefix);
+        assert!(FEATURE_CSV.starts_with(&out), "{lines}: {out}");
+        assert_eq!(out.lines().count(), lines, "a header, and a grid point between two frames");
+    }
+
+    // A file that is wrong is refused with its name, whatever its numbers.
+    for (from, to, word) in [
+        ("period_ms = 100", "period_ms = 9223372036854775807", "period_ms"),
+        ("window_ms = 200", "window_ms = 250", "multiple"),
+        ("fn = \"age\"", "fn = \"old\"", "old"),
+        ("of = \"Motor\"", "of = \"Moter\"", "Moter"),
+    ] {
+        let bad = file("bad.toml", &FEATURES.replacen(from, to, 1));
+        let log = data("small.log");
+        let (code, _, err) = ended(&run(&["features", arg(&log), "-c", arg(&config), "--features", arg(&bad)]));
+        assert_eq!(code, Some(1), "{to}: {err}");
+        assert!(err.contains("bad.toml") && err.contains(word), "{to}: {err}");
+    }
+}
+
+#[test]
+fn check_tells_good_from_bad() {
+    let drive = Drive::new();
+    let (code, out, err) = ended(&run(&["check", "-c", arg(&drive.config)]));
+    assert_eq!((code, out.as_str()), (Some(0), ""));
+    assert!(!err.contains('\x1b'), "colours in a log: {err:?}");
+    assert!(err.contains("is good: 2 buses") && err.contains("2 collections, 0 models"), "{err}");
+
+    let text = std::fs::read_to_string(&drive.config).unwrap();
+    let bad = drive.dir.path().join("bad.toml");
+    for (from, to, line, word) in [
+        ("id = \"truck-7\"", "id = \"truck 7\"", 2, "letters"),
+        ("demo-body.dbc", "gone.dbc", 10, "gone.dbc"),
+        ("period_ms = 100\n", "period_ms = 100\nperiod = 1\n", 16, "period"),
+        ("[\"*\"]", "[\"EngineSped\"]", 14, "EngineSped"),
+        ("period_s = 10", "period_s = 10\n[[model]]\ndir = \"gone\"", 26, "gone"),
+    ] {
+        assert!(text.contains(from));
+        std::fs::write(&bad, text.replacen(from, to, 1)).unwrap();
+        let (code, out, err) = ended(&run(&["check", "-c", arg(&bad)]));
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{to}: {err}");
+        assert!(err.contains(&format!("bad.toml:{line}: ")) && err.contains(word), "{to}: {err}");
+    }
+}
+
+#[test]
+fn audit_finds_a_hole_a_copy_and_a_wrong_order() {
+    let drive = Drive::new();
+    let whole = drive.replay("cbor");
+    let (events, _) = split(&whole);
+    let file = drive.dir.path().join("events.cbor");
+    let judge = |order: &mut dyn Iterator<Item = usize>| {
+        let bytes: Vec<u8> = order.flat_map(|i| events[i].1.clone()).collect();
+        std::fs::write(&file, bytes).unwrap();
+        audit(&[&file])
+    };
+    let all = events.len();
+    let verdict = judge(&mut (0..all));
+    assert!(verdict.good && verdict.events == u64::try_from(all).unwrap(), "{}", verdict.text);
+
+    let verdict = judge(&mut (0..all).filter(|i| *i != 300));
+    assert!(!verdict.good && verdict.missing == 1, "{}", verdict.text);
+    assert!(verdict.text.contains("missing: 301 to 301"), "{}", verdict.text);
+
+    let verdict = judge(&mut (0..all).chain([300]));
+    assert!(verdict.good && verdict.duplicates == 1, "{}", verdict.text);
+
+    let telemetry: Vec<usize> = (0..all).filter(|i| events[*i].0.class == "telemetry").collect();
+    let verdict = judge(&mut (0..all).map(|i| match i {
+        i if i == telemetry[7] => telemetry[8],
+        i if i == telemetry[8] => telemetry[7],
+        i => i,
+    }));
+    assert!(!verdict.good && verdict.out_of_order == 1 && verdict.missing == 0, "{}", verdict.text);
+
+    // JSON lines, on standard input; a file that is cut off; nothing at all.
+    let out = good(&run_with_input(&["audit", "-"], &drive.replay("jsonl")));
+    assert!(out.contains(" 0 missing, 0 out of order"), "{out}");
+    std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let (code, _, err) = ended(&run(&["audit", arg(&file)]));
+    assert!(code == Some(1) && err.contains("events.cbor: item "), "{err}");
+    std::fs::write(&file, b"").unwrap();
+    let (code, out, _) = ended(&run(&["audit", arg(&file)]));
+    assert_eq!((code, out.as_str()), (Some(1), "no events\n"));
+}
