@@ -79,7 +79,8 @@ fn json_lines_say_the_same_and_errors_name_the_line() {
 
     let error = Audit::default().read("f.jsonl", &b"{\"seq\":1}\n"[..]).unwrap_err().to_string();
     assert!(error.starts_with("f.jsonl:1:"), "{error}");
-    let error = Audit::default().read("f.cbor", &[event(Class::Bulk, 1), vec![0x01]].concat()[..]).unwrap_err().to_string();
+    let error =
+        Audit::default().read("f.cbor", &[event(Class::Bulk, 1), vec![0x01]].concat()[..]).unwrap_err().to_string();
     assert!(error.starts_with("f.cbor: item 2"), "{error}");
 }
 

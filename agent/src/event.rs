@@ -8,6 +8,7 @@
 //! the schema that backends build against.
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 
 use serde::ser::SerializeMap;
@@ -391,8 +392,12 @@ pub fn round_score(x: f64) -> f64 {
     if x == 0.0 || !x.is_finite() {
         return x;
     }
-    // Going through the decimal text gives the closest double to the three digits, the same everywhere.
-    format!("{x:.2e}").parse().unwrap_or(x)
+    // Going through the decimal text gives the closest double to the three digits, the same everywhere. Its at most ten
+    // bytes ("-1.23e-308") stay on the stack: scores come at every grid point.
+    let mut text = [0; 16];
+    let mut rest = &mut text[..];
+    let Ok(free) = write!(rest, "{x:.2e}").map(|()| rest.len()) else { return x };
+    str::from_utf8(&text[..text.len() - free]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(x)
 }
 
 #[cfg(test)]

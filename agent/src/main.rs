@@ -1,6 +1,5 @@
 //! The `outrider` program: wiring only.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing::level_filters::LevelFilter;
@@ -15,9 +14,9 @@ fn main() -> ExitCode {
 
 fn log_to_standard_error() {
     let level = std::env::var("OUTRIDER_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    let colours = std::io::stderr().is_terminal();
+    // Never colours: the log goes to files and journals, and a feature of some dependency must not change its bytes.
     let lines =
-        tracing_subscriber::fmt::layer().with_target(false).with_ansi(colours).with_writer(std::io::stderr).compact();
+        tracing_subscriber::fmt::layer().with_target(false).with_ansi(false).with_writer(std::io::stderr).compact();
     // The MQTT client logs every failed attempt; the uplink says the same at a bounded rate.
     let quiet = Targets::new().with_default(level).with_target("rumqttc", LevelFilter::OFF);
     tracing_subscriber::registry().with(lines).with(quiet).init();

@@ -104,7 +104,8 @@ fn schedule(seed: u64, length: Duration) -> Vec<ScheduledFault> {
     let mut faults = Vec::new();
     let mut next = FIRST_S;
     for (kind, duration, needs_moving) in FAULTS.iter().cycle() {
-        let good = |start: u64| !needs_moving || (start..start + duration).all(|s| moving.get(s as usize).is_some_and(|m| *m));
+        let good =
+            |start: u64| !needs_moving || (start..start + duration).all(|s| moving.get(s as usize).is_some_and(|m| *m));
         let end = length.as_secs().saturating_sub(duration + PAUSE_S);
         let Some(start) = (next..=end).find(|&s| good(s)) else { break };
         let text = format!("{kind}@{start}+{duration}");
@@ -122,7 +123,8 @@ fn moving_seconds(seed: u64, length: u64) -> Vec<bool> {
     let Ok(simulation) = Simulation::new(SimConfig { seed, ..SimConfig::default() }) else { return Vec::new() };
     let speed = sim::DBC.iter().zip(0u8..).find_map(|((_, file, text), bus)| {
         let plan = Plan::compile(&[Database::parse(file, text.as_bytes()).ok()?]);
-        let signal = (0u32..).zip(plan.signals()).find(|(_, s)| &*s.name == "VehicleSpeed").map(|(i, _)| SignalIndex(i))?;
+        let signal =
+            (0u32..).zip(plan.signals()).find(|(_, s)| &*s.name == "VehicleSpeed").map(|(i, _)| SignalIndex(i))?;
         Some((bus, plan, signal))
     });
     let Some((bus, plan, signal)) = speed else { return Vec::new() };

@@ -73,7 +73,9 @@ pub(crate) fn start(port: u16) -> Result<Subscriber, Box<dyn Error>> {
     client.subscribe("outrider/#", QoS::AtLeastOnce)?;
     let mut confirmed = false;
     while !confirmed {
-        let event = connection.recv_timeout(Duration::from_secs(10)).map_err(|_| "the broker does not confirm the subscription")??;
+        let event = connection
+            .recv_timeout(Duration::from_secs(10))
+            .map_err(|_| "the broker does not confirm the subscription")??;
         confirmed = matches!(event, Event::Incoming(Packet::SubAck(_)));
     }
     let received = Arc::new(Mutex::new(Received::default()));
@@ -111,7 +113,10 @@ impl Received {
 
     fn progress(&self) -> Progress {
         let vehicles = self.audit.vehicles.values();
-        vehicles.fold(Progress::default(), |p, v| Progress { events: p.events + v.events, duplicates: p.duplicates + v.duplicates })
+        vehicles.fold(Progress::default(), |p, v| Progress {
+            events: p.events + v.events,
+            duplicates: p.duplicates + v.duplicates,
+        })
     }
 }
 

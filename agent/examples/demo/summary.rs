@@ -42,17 +42,19 @@ pub(crate) fn print(scenario: &Scenario, outcome: &Outcome, received: &Received,
         for (fault, found) in scenario.faults.iter().zip(&found) {
             let kind = fault.kind.to_string();
             match found {
-                Some((raised, after)) => writeln!(
-                    out,
-                    "    {kind:<24} found after {after:.1} s as {} by {}",
-                    raised.class, raised.cause
-                )?,
+                Some((raised, after)) => {
+                    writeln!(out, "    {kind:<24} found after {after:.1} s as {} by {}", raised.class, raised.cause)?
+                }
                 None => writeln!(out, "    {kind:<24} NOT FOUND")?,
             }
         }
     }
     let good = complete && found_all;
-    writeln!(out, "{}", if good { "Everything arrived, everything was found." } else { "SOMETHING IS MISSING, see above." })?;
+    writeln!(
+        out,
+        "{}",
+        if good { "Everything arrived, everything was found." } else { "SOMETHING IS MISSING, see above." }
+    )?;
     Ok(good)
 }
 
@@ -73,7 +75,8 @@ fn match_up<'a>(
     let found = all
         .clone()
         .map(|i| {
-            let first = received.anomalies.iter().filter(|raised| belongs(raised, i)).min_by_key(|raised| raised.time_ns);
+            let first =
+                received.anomalies.iter().filter(|raised| belongs(raised, i)).min_by_key(|raised| raised.time_ns);
             first.map(|raised| (raised, seconds(raised) - scenario.faults[i].start.as_secs_f64()))
         })
         .collect();

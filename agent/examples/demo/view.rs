@@ -41,8 +41,11 @@ impl Shared {
     pub(crate) fn observer(self: &Arc<Self>, scenario: &Scenario) -> Observer {
         let shared = self.clone();
         let mut shown: Option<Vec<SignalId>> = None;
-        let mut pending: Vec<(u64, String)> =
-            scenario.faults.iter().map(|f| (u64::try_from(f.start.as_nanos()).unwrap_or(u64::MAX), f.kind.to_string())).collect();
+        let mut pending: Vec<(u64, String)> = scenario
+            .faults
+            .iter()
+            .map(|f| (u64::try_from(f.start.as_nanos()).unwrap_or(u64::MAX), f.kind.to_string()))
+            .collect();
         pending.reverse();
         let simulated = scenario.is_simulated();
         Box::new(move |engine: &Engine, events: &[Event]| {
@@ -102,13 +105,17 @@ fn describe(event: &Event) -> Option<String> {
             let cause = anomaly.top.first().map_or("", |top| &*top.name);
             match anomaly.phase {
                 AnomalyPhase::Raised => Some(format!("{:<9}  anomaly, score {}, {cause}", event.class, anomaly.score)),
-                AnomalyPhase::Cleared => Some(format!("{:<9}  anomaly over, highest score {}", event.class, anomaly.score)),
+                AnomalyPhase::Cleared => {
+                    Some(format!("{:<9}  anomaly over, highest score {}", event.class, anomaly.score))
+                }
                 AnomalyPhase::Ongoing => None,
             }
         }
         Body::Message(message) => Some(format!("{:<9}  message {} is {}", event.class, message.name, message.state)),
         Body::Agent(agent) => Some(format!("{:<9}  agent {}", event.class, agent.state)),
-        Body::Model(model) => Some(format!("{:<9}  model {} {}: {}", event.class, model.name, model.state, model.reason)),
+        Body::Model(model) => {
+            Some(format!("{:<9}  model {} {}: {}", event.class, model.name, model.state, model.reason))
+        }
         _ => None,
     }
 }
@@ -159,7 +166,12 @@ impl Screen {
     ) -> std::fmt::Result {
         // Cursor home; each line is cleared to its end, the rest of the screen below.
         let end = "\x1b[K\r\n";
-        write!(text, "\x1b[H\x1b[1mOutrider demo\x1b[0m  {:.0} of {:.0} s{end}{end}", passed.as_secs_f64(), self.length.as_secs_f64())?;
+        write!(
+            text,
+            "\x1b[H\x1b[1mOutrider demo\x1b[0m  {:.0} of {:.0} s{end}{end}",
+            passed.as_secs_f64(),
+            self.length.as_secs_f64()
+        )?;
         for (name, value, unit) in &state.signals {
             match value {
                 Some(value) => write!(text, "  {name:<24}{value:>10.1} {unit}{end}")?,
@@ -172,10 +184,24 @@ impl Screen {
             None => write!(text, "{end}  anomaly score        -{end}")?,
         }
         let colour = if link.state == LinkState::Up { 32 } else { 31 };
-        write!(text, "  link          \x1b[{colour}m{:>8}\x1b[0m  {} connections{end}", link_name(link.state), link.connects)?;
-        write!(text, "  outbox        {:>8} events wait, {} KiB on disk{end}", outbox.depth(), outbox.disk_bytes / 1024)?;
+        write!(
+            text,
+            "  link          \x1b[{colour}m{:>8}\x1b[0m  {} connections{end}",
+            link_name(link.state),
+            link.connects
+        )?;
+        write!(
+            text,
+            "  outbox        {:>8} events wait, {} KiB on disk{end}",
+            outbox.depth(),
+            outbox.disk_bytes / 1024
+        )?;
         write!(text, "  frames        {:>8}{end}", state.frames)?;
-        write!(text, "  arrived       {:>8} events at the gateway, {} duplicates{end}{end}", received.events, received.duplicates)?;
+        write!(
+            text,
+            "  arrived       {:>8} events at the gateway, {} duplicates{end}{end}",
+            received.events, received.duplicates
+        )?;
         for line in &state.news {
             write!(text, "  {line}{end}")?;
         }

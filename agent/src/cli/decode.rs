@@ -91,7 +91,14 @@ fn head(out: &mut impl Write, frame: &Frame, bus: &str) -> io::Result<()> {
     write!(out, ",\"id\":\"{}\"", frame.id)
 }
 
-fn json(out: &mut impl Write, frame: &Frame, bus: &str, plan: &Plan, message: MessageIndex, labels: bool) -> io::Result<()> {
+fn json(
+    out: &mut impl Write,
+    frame: &Frame,
+    bus: &str,
+    plan: &Plan,
+    message: MessageIndex,
+    labels: bool,
+) -> io::Result<()> {
     head(out, frame, bus)?;
     write!(out, ",\"message\":")?;
     serde_json::to_writer(&mut *out, &*plan.message(message).name)?;
@@ -130,7 +137,14 @@ fn object<W: Write>(
     write!(out, "}}")
 }
 
-fn csv(out: &mut impl Write, frame: &Frame, bus: &str, plan: &Plan, message: MessageIndex, labels: bool) -> io::Result<()> {
+fn csv(
+    out: &mut impl Write,
+    frame: &Frame,
+    bus: &str,
+    plan: &Plan,
+    message: MessageIndex,
+    labels: bool,
+) -> io::Result<()> {
     for sample in plan.decode(message, frame.payload()).signals() {
         write_seconds(out, frame.time_ns)?;
         write!(out, ",{bus},{},{},{},", frame.id, plan.message(message).name, plan.signal(sample.signal).name)?;

@@ -37,13 +37,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the agent until it is told to stop or its recording ends.
-    #[command(after_help = "Example:\n  outrider run -c /etc/outrider/outrider.toml\n\nSIGTERM or SIGINT: send what can be sent in time, keep the rest on disk, end.")]
+    #[command(
+        after_help = "Example:\n  outrider run -c /etc/outrider/outrider.toml\n\nSIGTERM or SIGINT: send what can be sent in time, keep the rest on disk, end."
+    )]
     Run(ConfigArg),
     /// Check a configuration, its DBC files and its models, without starting.
     #[command(after_help = "Example:\n  outrider check -c outrider.toml")]
     Check(ConfigArg),
     /// Print the signals of a recording.
-    #[command(after_help = "Example:\n  outrider decode drive.log.zst --dbc car.dbc\n  candump -L can0 | outrider decode - --dbc can0=powertrain.dbc --format csv")]
+    #[command(
+        after_help = "Example:\n  outrider decode drive.log.zst --dbc car.dbc\n  candump -L can0 | outrider decode - --dbc can0=powertrain.dbc --format csv"
+    )]
     Decode(decode::DecodeArgs),
     /// Print the events that a recording leads to.
     #[command(after_help = "Example:\n  outrider replay drive.log -c outrider.toml | jq .kind")]

@@ -16,7 +16,9 @@ pub(super) enum OutboxCommand {
     /// Print the batches that wait, as CSV.
     List(Dir),
     /// Write all events that wait to standard output, as a CBOR sequence.
-    #[command(after_help = "Example:\n  outrider outbox export /var/lib/outrider > events.cbor && outrider audit events.cbor")]
+    #[command(
+        after_help = "Example:\n  outrider outbox export /var/lib/outrider > events.cbor && outrider audit events.cbor"
+    )]
     Export(Dir),
 }
 
@@ -27,7 +29,8 @@ pub(super) struct Dir {
 }
 
 pub(super) fn run(command: &OutboxCommand) -> Result<(), CliError> {
-    let (OutboxCommand::Stat(Dir { dir }) | OutboxCommand::List(Dir { dir }) | OutboxCommand::Export(Dir { dir })) = command;
+    let (OutboxCommand::Stat(Dir { dir }) | OutboxCommand::List(Dir { dir }) | OutboxCommand::Export(Dir { dir })) =
+        command;
     let inspection = Inspection::open(dir)?;
     for (name, reason) in inspection.unreadable() {
         tracing::warn!("{name} does not open: {reason}");

@@ -115,7 +115,9 @@ impl Sink for EventPrinter {
         self.result = match self.format {
             EventFormat::Jsonl => {
                 let envelope = event.envelope(&self.identity, self.seq);
-                serde_json::to_writer(&mut self.line, &envelope).map_err(io::Error::from).map(|()| self.line.push(b'\n'))
+                serde_json::to_writer(&mut self.line, &envelope)
+                    .map_err(io::Error::from)
+                    .map(|()| self.line.push(b'\n'))
             }
             EventFormat::Cbor => event.encode(&self.identity, self.seq, &mut self.line).map_err(io::Error::other),
         };
@@ -140,7 +142,8 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
     inputs::warn_all(&config.warnings);
     let mut engine = config.engine.build()?;
     let identity = Identity { vehicle: config.vehicle, boot: "replay".into() };
-    let mut sink = EventPrinter { out: output(), identity, format: args.format, seq: 0, line: Vec::new(), result: Ok(()) };
+    let mut sink =
+        EventPrinter { out: output(), identity, format: args.format, seq: 0, line: Vec::new(), result: Ok(()) };
     play(&args.log, args.tolerant, &mut engine, &mut sink)
 }
 

@@ -209,19 +209,21 @@ impl Config {
         })?;
 
         let id = raw.vehicle.id.get_ref();
-        let clean = !id.is_empty() && id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let clean =
+            !id.is_empty() && id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if !clean {
             return Err(reader.error(
                 &raw.vehicle.id,
-                format!("vehicle.id = \"{id}\": use 1 to 64 letters, digits, '-', '_' or '.', as it becomes part of topics"),
+                format!(
+                    "vehicle.id = \"{id}\": use 1 to 64 letters, digits, '-', '_' or '.', as it becomes part of topics"
+                ),
             ));
         }
 
         let mut warnings = Vec::new();
         let catalog = buses(&reader, &raw.buses, &mut warnings)?;
         let source = raw.source.map(|s| source(&reader, s)).transpose()?;
-        let collections =
-            raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
+        let collections = raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
         let mut models = Vec::new();
         for entry in &raw.models {
             let dir = reader.resolve(entry.dir.get_ref());
@@ -265,10 +267,13 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
         let name = entry.name.get_ref();
         // 15 characters is what a Linux interface's name may have.
         if name.is_empty() || name.len() > 15 || name.contains([':', '/', ' ']) {
-            return Err(reader.error(&entry.name, format!("bus.name = \"{name}\": use the interface's name, 1 to 15 characters")));
+            return Err(reader
+                .error(&entry.name, format!("bus.name = \"{name}\": use the interface's name, 1 to 15 characters")));
         }
         if buses.iter().any(|bus| &*bus.name == name.as_str()) {
-            return Err(reader.error(&entry.name, format!("bus.name = \"{name}\" is there twice: list all DBC files in one")));
+            return Err(
+                reader.error(&entry.name, format!("bus.name = \"{name}\" is there twice: list all DBC files in one"))
+            );
         }
         if buses.len() == 128 {
             return Err(reader.error(&entry.name, "more than 128 buses"));
@@ -350,7 +355,9 @@ fn collection(reader: &Reader, raw: &raw::Collect, catalog: &Catalog) -> Result<
 }
 
 fn health(reader: &Reader, raw: &raw::Health) -> Result<HealthSpec, ConfigError> {
-    let fits = (1..=86_400).contains(&raw.period_s) && (2..=1000).contains(&raw.silent_factor) && raw.silent_min_ms <= 86_400_000;
+    let fits = (1..=86_400).contains(&raw.period_s)
+        && (2..=1000).contains(&raw.silent_factor)
+        && raw.silent_min_ms <= 86_400_000;
     if !fits {
         // `[health]` is one small table: its line is that of its header.
         let line = reader.text.lines().position(|l| l.trim_start().starts_with("[health]")).map_or(1, |i| i + 1);

@@ -83,7 +83,9 @@ fn mistakes_are_named_with_line_and_remedy() {
 
 #[test]
 fn any_text_is_read_or_refused() {
-    for text in ["", "\u{feff}", "[[bus]]", "[vehicle]\nid = 1", "[source]\nkind=\"sim\"\nspeed=nan\n[vehicle]\nid=\"a\""] {
+    for text in
+        ["", "\u{feff}", "[[bus]]", "[vehicle]\nid = 1", "[source]\nkind=\"sim\"\nspeed=nan\n[vehicle]\nid=\"a\""]
+    {
         assert!(load(text).0.is_err(), "{text}");
     }
 }

@@ -11,8 +11,12 @@ use crate::uplink::{MqttConfig, PayloadFormat, Secret, TlsConfig, TopicTemplate}
 const MAX_SECRET_BYTES: u64 = 4096;
 
 pub(super) fn mqtt(reader: &Reader, raw: raw::Mqtt, vehicle: &str) -> Result<MqttConfig, ConfigError> {
-    let (secure, host, port) = parse_url(raw.url.get_ref())
-        .ok_or_else(|| reader.error(&raw.url, format!("uplink.mqtt.url = \"{}\": write mqtts://host:8883 or mqtt://host:1883", raw.url.get_ref())))?;
+    let (secure, host, port) = parse_url(raw.url.get_ref()).ok_or_else(|| {
+        reader.error(
+            &raw.url,
+            format!("uplink.mqtt.url = \"{}\": write mqtts://host:8883 or mqtt://host:1883", raw.url.get_ref()),
+        )
+    })?;
     if !secure && !is_loopback(&host) && !raw.allow_plaintext {
         return Err(reader.error(
             &raw.url,
@@ -24,13 +28,22 @@ pub(super) fn mqtt(reader: &Reader, raw: raw::Mqtt, vehicle: &str) -> Result<Mqt
             return Err(reader.error(&raw.url, "uplink.mqtt: cert_file and key_file go together"));
         }
         let Some(ca_file) = &raw.ca_file else {
-            return Err(reader.error(&raw.url, "uplink.mqtt: mqtts:// needs ca_file, the PEM file of the CA that signed the broker's certificate"));
+            return Err(reader.error(
+                &raw.url,
+                "uplink.mqtt: mqtts:// needs ca_file, the PEM file of the CA that signed the broker's certificate",
+            ));
         };
         let path = |f: &String| reader.resolve(f);
-        Some(TlsConfig { ca_file: path(ca_file), cert_file: raw.cert_file.as_ref().map(path), key_file: raw.key_file.as_ref().map(path), server_name: raw.server_name })
+        Some(TlsConfig {
+            ca_file: path(ca_file),
+            cert_file: raw.cert_file.as_ref().map(path),
+            key_file: raw.key_file.as_ref().map(path),
+            server_name: raw.server_name,
+        })
     } else {
         if raw.ca_file.is_some() || raw.cert_file.is_some() || raw.key_file.is_some() {
-            return Err(reader.error(&raw.url, "uplink.mqtt: ca_file, cert_file and key_file need a url that starts with mqtts://"));
+            return Err(reader
+                .error(&raw.url, "uplink.mqtt: ca_file, cert_file and key_file need a url that starts with mqtts://"));
         }
         None
     };
@@ -117,7 +130,9 @@ mod tests {
         assert_eq!(parse_url("mqtts://a.b:1"), Some((true, "a.b".into(), 1)));
         assert_eq!(parse_url("mqtt://[::1]:1884"), Some((false, "::1".into(), 1884)));
         assert_eq!(parse_url("mqtts://[::1]"), Some((true, "::1".into(), 8883)));
-        for bad in ["a", "http://a", "mqtt://", "mqtt://a:x", "mqtt://a:0", "mqtt://[::1", "mqtt://u@a", "mqtt://[::1]x"] {
+        for bad in
+            ["a", "http://a", "mqtt://", "mqtt://a:x", "mqtt://a:0", "mqtt://[::1", "mqtt://u@a", "mqtt://[::1]x"]
+        {
             assert_eq!(parse_url(bad), None, "{bad}");
         }
     }

@@ -151,9 +151,13 @@ impl Catalog {
     /// When no signal or more than one has that name.
     pub fn find_signal(&self, name: &str) -> Result<SignalId, NameError> {
         let found: Vec<SignalId> = self.all_signals().filter(|&id| self.signal_matches(id, name)).collect();
-        self.single("signal", name, &found, |id| self.full_signal_name(id), || {
-            self.all_signals().map(|id| self.full_signal_name(id)).collect()
-        })
+        self.single(
+            "signal",
+            name,
+            &found,
+            |id| self.full_signal_name(id),
+            || self.all_signals().map(|id| self.full_signal_name(id)).collect(),
+        )
     }
 
     /// The one message called `name` (`Message` or `bus:Message`).

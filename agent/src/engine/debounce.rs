@@ -103,9 +103,8 @@ mod tests {
     fn raises_at_k_of_n_updates_at_a_bounded_rate_and_clears_once() {
         use Step::{Cleared, Holding, Ongoing, Quiet, Raised};
         let steps = run(".x.xxxx....");
-        let expected = [
-            Quiet, Quiet, Quiet, Raised { since_ns: 10 }, Holding, Holding, Ongoing, Holding, Cleared, Quiet, Quiet,
-        ];
+        let expected =
+            [Quiet, Quiet, Quiet, Raised { since_ns: 10 }, Holding, Holding, Ongoing, Holding, Cleared, Quiet, Quiet];
         assert_eq!(steps, expected);
     }
 

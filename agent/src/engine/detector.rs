@@ -176,7 +176,8 @@ impl Detector {
             let raw = if observed.is_nan() { 0.0 } else { (observed - expected).abs() / target.scale };
             *part = Part { smoothed: part.smoothed + alpha * (raw - part.smoothed), expected, observed };
         }
-        let score = self.parts.iter().fold(0.0, |a: f64, p| if p.smoothed > a || p.smoothed.is_nan() { p.smoothed } else { a });
+        let score =
+            self.parts.iter().fold(0.0, |a: f64, p| if p.smoothed > a || p.smoothed.is_nan() { p.smoothed } else { a });
         if !score.is_finite() {
             return self.bench("its score is not a finite number".into(), now_ns, sink);
         }

@@ -151,7 +151,11 @@ impl Feature {
             Input::Message(id) => {
                 let message = state.message(id);
                 if self.function == Function::Age {
-                    return if message.frames == 0 { f64::NAN } else { seconds(now_ns.saturating_sub(message.last_ns)) };
+                    return if message.frames == 0 {
+                        f64::NAN
+                    } else {
+                        seconds(now_ns.saturating_sub(message.last_ns))
+                    };
                 }
                 count(message.frames)
             }

@@ -103,7 +103,15 @@ impl HealthMonitor {
     }
 
     /// A frame of a message that may have been silent.
-    pub(super) fn seen(&mut self, id: MessageId, before_ns: u64, catalog: &Catalog, now_ns: u64, period_ns: f64, sink: &mut impl Sink) {
+    pub(super) fn seen(
+        &mut self,
+        id: MessageId,
+        before_ns: u64,
+        catalog: &Catalog,
+        now_ns: u64,
+        period_ns: f64,
+        sink: &mut impl Sink,
+    ) {
         if std::mem::take(&mut self.silent[id.0 as usize]) {
             self.silent_count -= 1;
             tell(id, "back", before_ns, catalog, now_ns, period_ns, sink);
@@ -165,7 +173,15 @@ pub(super) fn expected_period(id: MessageId, state: &State, catalog: &Catalog) -
     Some(nanoseconds(slot.last_ns.saturating_sub(slot.first_ns)) / nanoseconds(slot.frames - 1))
 }
 
-fn tell(id: MessageId, state: &'static str, last: u64, catalog: &Catalog, now_ns: u64, period_ns: f64, sink: &mut impl Sink) {
+fn tell(
+    id: MessageId,
+    state: &'static str,
+    last: u64,
+    catalog: &Catalog,
+    now_ns: u64,
+    period_ns: f64,
+    sink: &mut impl Sink,
+) {
     let (bus, message) = catalog.message(id);
     let body = Body::Message(MessageState {
         bus: bus.name.clone(),

@@ -131,7 +131,13 @@ fn a_collection_sends_changes_then_everything_as_heartbeat() {
     let mut events = Vec::new();
     // Steady, a change inside of the deadband at 300 ms, one outside at 500 ms.
     for ms in (0..1500).step_by(10) {
-        let speed = if ms >= 500 { 3020 } else if ms >= 300 { 3002 } else { 3000 };
+        let speed = if ms >= 500 {
+            3020
+        } else if ms >= 300 {
+            3002
+        } else {
+            3000
+        };
         engine.frame(&motor(ms, speed), &mut events);
     }
     let sent: Vec<(u64, Vec<(&str, Option<f64>)>)> = events
@@ -143,10 +149,7 @@ fn a_collection_sends_changes_then_everything_as_heartbeat() {
         })
         .collect();
     let all = |speed| vec![("Motor.Load", Some(50.0)), ("Motor.Speed", Some(speed))];
-    assert_eq!(
-        sent,
-        [(100, all(1500.0)), (600, vec![("Motor.Speed", Some(1510.0))]), (1100, all(1510.0))]
-    );
+    assert_eq!(sent, [(100, all(1500.0)), (600, vec![("Motor.Speed", Some(1510.0))]), (1100, all(1510.0))]);
 }
 
 #[test]
@@ -305,7 +308,8 @@ impl Network for Fixed {
 }
 
 fn model(fail_at: usize) -> (Arc<ModelSpec>, Box<dyn Network>) {
-    let feature = |spec, mean, class| ModelFeature { spec, mean, std: 10.0, target: Some(Target { scale: 5.0, class }) };
+    let feature =
+        |spec, mean, class| ModelFeature { spec, mean, std: 10.0, target: Some(Target { scale: 5.0, class }) };
     let spec = ModelSpec {
         name: "m".into(),
         version: "1".into(),
@@ -361,10 +365,8 @@ fn a_model_that_fails_is_benched_once_and_the_rest_goes_on() {
     let catalog = catalog(&["can0"]);
     let (spec, network) = model(5);
     let (other_spec, other) = model(usize::MAX);
-    let detectors = vec![
-        Detector::new(spec, network, &catalog).unwrap(),
-        Detector::new(other_spec, other, &catalog).unwrap(),
-    ];
+    let detectors =
+        vec![Detector::new(spec, network, &catalog).unwrap(), Detector::new(other_spec, other, &catalog).unwrap()];
     let mut engine = Engine::new(catalog, HEALTH, vec![], detectors);
     let mut events = Vec::new();
     drive(&mut engine, 0, 2000, 50, &mut events);
@@ -388,7 +390,9 @@ fn how_frames_are_batched_changes_nothing() {
     };
     let frames: Vec<Frame> = (0..800u64)
         .filter(|i| !(300..340).contains(i))
-        .map(|i| frame_on(0, i * 7, 256, &[u8::try_from(i % 50).unwrap(), 0, u8::try_from(i / 9).unwrap(), 0, 0, 0, 0, 0]))
+        .map(|i| {
+            frame_on(0, i * 7, 256, &[u8::try_from(i % 50).unwrap(), 0, u8::try_from(i / 9).unwrap(), 0, 0, 0, 0, 0])
+        })
         .collect();
     let (mut plain, mut eager) = (build(), build());
     let (mut a, mut b) = (Vec::new(), Vec::new());

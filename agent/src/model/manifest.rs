@@ -238,8 +238,10 @@ fn features(raw: &[RawFeature], period_ms: u64) -> Result<Vec<ModelFeature>, Str
     if raw.is_empty() || raw.len() > MAX_FEATURES {
         return Err(format!("{} features: it must be from 1 to {MAX_FEATURES}", raw.len()));
     }
-    let features: Vec<ModelFeature> =
-        raw.iter().map(|f| feature(f, period_ms).map_err(|e| format!("feature `{}`: {e}", f.name))).collect::<Result<_, _>>()?;
+    let features: Vec<ModelFeature> = raw
+        .iter()
+        .map(|f| feature(f, period_ms).map_err(|e| format!("feature `{}`: {e}", f.name)))
+        .collect::<Result<_, _>>()?;
     let mut names: Vec<&str> = features.iter().map(|f| &*f.spec.name).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -279,7 +281,9 @@ fn feature(raw: &RawFeature, period_ms: u64) -> Result<ModelFeature, String> {
     if raw.name.is_empty() || raw.name.contains([',', '"', '\n', '\r']) {
         return Err("its name is empty or has a comma, a quote or a line break in it".into());
     }
-    let positive = |name: &str, x: f64| if x.is_finite() && x > 0.0 { Ok(x) } else { Err(format!("{name} = {x}: it must be above zero")) };
+    let positive = |name: &str, x: f64| {
+        if x.is_finite() && x > 0.0 { Ok(x) } else { Err(format!("{name} = {x}: it must be above zero")) }
+    };
     if !raw.mean.is_finite() {
         return Err(format!("mean = {}: it must be a finite number", raw.mean));
     }

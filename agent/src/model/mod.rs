@@ -57,7 +57,9 @@ pub enum ModelError {
         message: String,
     },
     /// A file is not the one that the manifest was made for.
-    #[error("{path}: SHA-256 is {found}, the manifest says {expected}: the model was changed after training; copy it again")]
+    #[error(
+        "{path}: SHA-256 is {found}, the manifest says {expected}: the model was changed after training; copy it again"
+    )]
     Hash {
         /// The file.
         path: PathBuf,

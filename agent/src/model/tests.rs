@@ -79,7 +79,8 @@ fn bytes_that_are_no_network_are_an_error() {
 #[cfg(feature = "onnx")]
 fn copy_of_shipped() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle")).unwrap() {
+    for entry in fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle")).unwrap()
+    {
         let entry = entry.unwrap();
         fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }

@@ -77,7 +77,9 @@ pub fn open(config: &SourceConfig, catalog: &Catalog) -> Result<Box<dyn Source>,
     let buses: Vec<String> = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
     Ok(match config {
         SourceConfig::SocketCan => Box::new(SocketCan::open(&buses)?),
-        SourceConfig::Replay { log, speed, tolerant } => Box::new(Paced::new(Log::open(log, *tolerant, buses)?, *speed)),
+        SourceConfig::Replay { log, speed, tolerant } => {
+            Box::new(Paced::new(Log::open(log, *tolerant, buses)?, *speed))
+        }
         SourceConfig::Sim { seed, speed, length, faults } => {
             // Whole seconds: a log of the simulation keeps its times, and grid points fall on the drive's own.
             let start_ns = wall_ns() / 1_000_000_000 * 1_000_000_000;

@@ -45,7 +45,11 @@ impl<F: Frames> Paced<F> {
         Duration::from_secs_f64((due - start.elapsed().as_secs_f64()).clamp(0.0, 86_400.0))
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates, and time does not run backwards")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float cast saturates, and time does not run backwards"
+    )]
     fn now_ns(&self) -> u64 {
         match (self.speed, self.anchor) {
             (Some(speed), Some((start, start_ns))) => {

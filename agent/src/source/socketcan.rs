@@ -34,7 +34,8 @@ impl SocketCan {
     /// # Errors
     /// When one cannot be opened: its name and the system's reason.
     pub fn open(interfaces: &[String]) -> Result<Self, SourceError> {
-        let buses = interfaces.iter().zip(0u8..).map(|(name, i)| PassiveBus::open(name, BusId(i))).collect::<Result<_, _>>()?;
+        let buses =
+            interfaces.iter().zip(0u8..).map(|(name, i)| PassiveBus::open(name, BusId(i))).collect::<Result<_, _>>()?;
         Ok(Self { buses, last_ns: 0 })
     }
 }
@@ -42,7 +43,8 @@ impl SocketCan {
 impl PassiveBus {
     fn open(interface: &str, bus: BusId) -> Result<Self, SourceError> {
         let failed = |doing| move |source| SourceError::Interface { interface: interface.into(), doing, source };
-        let socket = CanFdSocket::open(interface).map_err(failed("open (is it there and up? `ip -details link show`)"))?;
+        let socket =
+            CanFdSocket::open(interface).map_err(failed("open (is it there and up? `ip -details link show`)"))?;
         socket.set_nonblocking(true).map_err(failed("set non-blocking"))?;
         socket.set_recv_timestamp(true).map_err(failed("ask for receive stamps"))?;
         socket.set_error_filter_accept_all().map_err(failed("ask for error frames"))?;
@@ -67,7 +69,9 @@ impl PassiveBus {
 fn convert(raw: &CanAnyFrame, stamp: SystemTime, bus: BusId) -> Option<Frame> {
     let since = stamp.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let time_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-    let id = |frame: &dyn Identified| if frame.extended() { CanId::extended(frame.raw()) } else { CanId::standard(frame.raw()) };
+    let id = |frame: &dyn Identified| {
+        if frame.extended() { CanId::extended(frame.raw()) } else { CanId::standard(frame.raw()) }
+    };
     match raw {
         CanAnyFrame::Normal(f) => Frame::new(time_ns, bus, id(f)?, FrameKind::Data, f.data()),
         CanAnyFrame::Remote(f) => Frame::remote(time_ns, bus, id(f)?, u8::try_from(f.dlc()).ok()?),
@@ -96,7 +100,8 @@ impl<T: socketcan::Frame> Identified for T {
 
 impl Source for SocketCan {
     fn read(&mut self, batch: &mut Vec<Frame>, max_wait: Duration) -> Result<Progress, SourceError> {
-        let mut fds: Vec<PollFd> = self.buses.iter().map(|b| PollFd::new(b.socket.as_fd(), PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd> =
+            self.buses.iter().map(|b| PollFd::new(b.socket.as_fd(), PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::try_from(max_wait).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -143,11 +148,13 @@ mod tests {
         let std_id = StandardId::new(0x123).unwrap();
         let ext_id = ExtendedId::new(0x18FE_F100).unwrap();
 
-        let frame = convert(&CanAnyFrame::Normal(CanDataFrame::new(std_id, &[1, 2]).unwrap()), stamp, BusId(1)).unwrap();
+        let frame =
+            convert(&CanAnyFrame::Normal(CanDataFrame::new(std_id, &[1, 2]).unwrap()), stamp, BusId(1)).unwrap();
         assert_eq!((frame.time_ns, frame.bus, frame.payload()), (1_234_567_891, BusId(1), &[1u8, 2][..]));
         assert_eq!(frame.id, CanId::standard(0x123).unwrap());
 
-        let frame = convert(&CanAnyFrame::Remote(CanRemoteFrame::new_remote(ext_id, 8).unwrap()), stamp, BusId(0)).unwrap();
+        let frame =
+            convert(&CanAnyFrame::Remote(CanRemoteFrame::new_remote(ext_id, 8).unwrap()), stamp, BusId(0)).unwrap();
         assert_eq!((frame.kind, frame.len(), frame.id.is_extended()), (FrameKind::Remote, 8, true));
 
         let frame = convert(&CanAnyFrame::Fd(CanFdFrame::new(ext_id, &[7; 64]).unwrap()), stamp, BusId(0)).unwrap();

@@ -127,7 +127,7 @@ impl LogReader {
             tolerant: options.tolerant,
             buses: options.buses,
             last_bus: 0,
-            partial: Vec::new(),
+            partial: Vec::with_capacity(MAX_LINE + 1),
             line: 0,
             bad: BadLines::default(),
             done: false,

@@ -1,0 +1,207 @@
+//! The way of a frame takes no memory once warm: what a vehicle computer with little of it relies on, and what keeps
+//! the time of a frame even. Counted by an allocator that stands in for the system's in this test program.
+//!
+//! What may allocate: making an event, opening and loading, and the inference itself (tract builds its tensors anew).
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use can_decoders::candump::{LogWriter, Options};
+use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan};
+use outrider::engine::debounce::DebounceSpec;
+use outrider::engine::{
+    Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Function, HealthSpec, Mode, ModelFeature,
+    ModelSpec, Network, Sink, Target,
+};
+use outrider::event::{Class, Event};
+use outrider::source::sim::{DBC, SimConfig, Simulation};
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1_700_000_000 * SECOND;
+
+/// A simulated drive with what else a bus brings: frames that are unknown, too short, too long, remote, errors, or of a
+/// bus that is not configured.
+fn drive(seconds: u64) -> Vec<Frame> {
+    let simulation = Simulation::new(SimConfig { seed: 7, start_ns: START, faults: Vec::new() }).unwrap();
+    let mut frames: Vec<Frame> = simulation.take_while(|frame| frame.time_ns < START + seconds * SECOND).collect();
+    let odd = |i: usize, frame: &Frame| {
+        let number = u32::try_from(i).unwrap();
+        let (id, kind, bus) = (frame.id, frame.kind, frame.bus);
+        match i % 7 {
+            0 => Frame::new(frame.time_ns, bus, CanId::standard(number % 0x800).unwrap(), kind, &[1, 2]),
+            1 => Frame::new(frame.time_ns, bus, CanId::extended(number).unwrap(), kind, frame.payload()),
+            2 => Frame::new(frame.time_ns, bus, id, kind, &frame.payload()[..1]),
+            3 => Frame::new(frame.time_ns, bus, id, FrameKind::Fd { brs: true, esi: false }, &[9; 64]),
+            4 => Frame::new(frame.time_ns, bus, CanId::extended(4).unwrap(), FrameKind::Error, &[0; 8]),
+            5 => Frame::remote(frame.time_ns, bus, id, 8),
+            _ => Frame::new(frame.time_ns, BusId(9), id, kind, frame.payload()),
+        }
+    };
+    for i in (0..frames.len()).step_by(10) {
+        frames[i] = odd(i / 10, &frames[i]).unwrap();
+    }
+    frames
+}
+
+fn catalog() -> Catalog {
+    let bus = |(name, file, text): (&str, &str, &str)| {
+        let database = Database::parse(file, text.as_bytes()).unwrap();
+        Bus { name: name.into(), plan: Arc::new(Plan::compile(&[database])) }
+    };
+    Catalog::new(DBC.map(bus).into())
+}
+
+fn collector(catalog: &Catalog, name: &str, mode: Mode, period_ns: u64) -> Collector {
+    let signals = catalog.select("*").unwrap();
+    let spec = CollectSpec { name: name.into(), signals, mode, period_ns, deadband: 0.0, max_age_ns: 3600 * SECOND };
+    Collector::new(spec, catalog)
+}
+
+/// Predicts the mean of all features, so that the whole of a detector works but the network's own library.
+struct Mean;
+
+impl Network for Mean {
+    fn run(&mut self, x: &[f32], y: &mut [f32]) -> Result<(), String> {
+        let sum: f32 = x.iter().sum();
+        y.fill(sum / 10.0);
+        Ok(())
+    }
+}
+
+/// A model at 10 Hz with every function, which scores but never finds anything.
+fn detector(catalog: &Catalog) -> Detector {
+    use Function::{Age, Count, Delta, Lag, Max, Mean as MeanOf, Min, Rate, Std, Value};
+    let feature = |function: Function| {
+        let (message, signal) = ("EngineData1", "EngineData1.EngineSpeed");
+        let of = if function.of_message() { message } else { signal };
+        ModelFeature {
+            spec: FeatureSpec {
+                name: format!("{function:?}").into(),
+                function,
+                of: of.into(),
+                window: if function.has_window() { 10 } else { 0 },
+                max_age_ns: SECOND,
+            },
+            mean: 1500.0,
+            std: 500.0,
+            target: Some(Target { scale: 1000.0, class: Class::Alert }),
+        }
+    };
+    let spec = ModelSpec {
+        name: "m".into(),
+        version: "1".into(),
+        period_ns: SECOND / 10,
+        warmup_ns: 2 * SECOND,
+        features: [Value, Lag, Delta, MeanOf, Min, Max, Std, Age, Count, Rate].map(feature).into(),
+        smooth_ns: SECOND,
+        threshold: f64::MAX,
+        debounce: DebounceSpec { k: 3, n: 5, clear_ns: SECOND, update_ns: SECOND },
+    };
+    Detector::new(Arc::new(spec), Box::new(Mean), catalog).unwrap()
+}
+
+/// Counts, and lets the events go.
+#[derive(Default)]
+struct Tally {
+    events: usize,
+    features: usize,
+    scores: usize,
+    parts: f64,
+}
+
+impl Sink for Tally {
+    fn event(&mut self, _: Event) {
+        self.events += 1;
+    }
+
+    fn features(&mut self, _: usize, _: u64, _: &[f64]) {
+        self.features += 1;
+    }
+
+    fn score(&mut self, _: usize, _: u64, score: f64, parts: &mut dyn Iterator<Item = f64>) {
+        assert!(score > 0.0);
+        self.scores += 1;
+        self.parts += parts.sum::<f64>();
+    }
+}
+
+#[test]
+fn a_frame_without_an_event_takes_no_memory() {
+    let (warm, seconds) = (20, 80);
+    let frames = drive(seconds);
+    let catalog = catalog();
+    let collectors = vec![
+        collector(&catalog, "changes", Mode::OnChange { heartbeat_ns: 0 }, 10 * SECOND),
+        collector(&catalog, "aggregates", Mode::Aggregate, 15 * SECOND),
+    ];
+    let detectors = vec![detector(&catalog)];
+    let health = HealthSpec { period_ns: 10 * SECOND, silent_factor: 5, silent_min_ns: SECOND / 2 };
+    let mut engine = Engine::new(catalog, health, collectors, detectors);
+
+    let mut tally = Tally::default();
+    let (mut quiet, mut eventful) = (0_u64, 0_u64);
+    for frame in &frames {
+        let before = tally.events;
+        let taken = measure(|| engine.frame(frame, &mut tally));
+        if frame.time_ns < START + warm * SECOND {
+            continue;
+        }
+        if tally.events > before {
+            eventful += 1;
+            continue;
+        }
+        quiet += 1;
+        assert_eq!(taken.count_total, 0, "{} allocations, {} bytes at {frame:?}", taken.count_total, taken.bytes_total);
+    }
+
+    // All of it did happen: grid points with a score, events, and every kind of frame.
+    let scores = usize::try_from((seconds - warm) * 10).unwrap();
+    assert!(tally.scores >= scores && tally.features >= tally.scores, "{} scores", tally.scores);
+    assert!(tally.parts.is_finite());
+    assert!(eventful >= 6, "{eventful} frames with events");
+    assert!(quiet > 50_000, "{quiet} frames without");
+    for bus in [engine.health().bus(0), engine.health().bus(1)] {
+        let seen = [bus.errors, bus.invalid, bus.unknown, bus.too_long, bus.too_short];
+        assert!(seen.iter().all(|count| *count > 50), "{bus:?}");
+    }
+}
+
+#[test]
+fn decoding_takes_no_memory() {
+    let catalog = catalog();
+    let frames = drive(10);
+    let mut signals = 0;
+    let taken = measure(|| {
+        for frame in &frames {
+            let Some(bus) = catalog.route(frame.bus) else { continue };
+            let plan = &catalog.buses()[bus].plan;
+            let Some(message) = plan.find(frame.id) else { continue };
+            signals += plan.decode(message, frame.payload()).signals().filter(|sample| !sample.value.is_nan()).count();
+        }
+    });
+    assert_eq!(taken.count_total, 0);
+    assert!(signals > 10_000, "{signals} signals");
+}
+
+#[test]
+fn reading_a_log_takes_no_memory() {
+    let file = tempfile::NamedTempFile::with_suffix(".log").unwrap();
+    let mut writer = LogWriter::create(file.path()).unwrap();
+    let frames = drive(10);
+    for frame in &frames {
+        writer.write(if frame.bus.0 == 1 { "can1" } else { "can0" }, frame).unwrap();
+    }
+    writer.finish().unwrap();
+
+    let options = Options { tolerant: false, buses: vec!["can0".into(), "can1".into()] };
+    let mut reader = LogReader::open(file.path(), options).unwrap();
+    let mut count = 0;
+    // From the first line on, over many ends of the reader's buffer.
+    let taken = measure(|| reader.by_ref().for_each(|frame| count += usize::from(frame.is_ok())));
+    assert_eq!(taken.count_total, 0, "{} bytes", taken.bytes_total);
+    assert_eq!(count, frames.len());
+    let bytes = file.path().metadata().unwrap().len();
+    assert!(bytes > 10 * 64 * 1024, "{bytes} bytes are too few to cross the buffer's end");
+}
