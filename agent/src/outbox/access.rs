@@ -129,6 +129,31 @@ impl SledOutbox {
         }
     }
 
+    /// Forgets a batch of which the gateway has refused the events `refused`, `None` for all, and explains them.
+    pub(super) fn give_up(
+        &mut self,
+        class: Class,
+        first: u64,
+        refused: Option<&[u64]>,
+        cause: LossCause,
+    ) -> Result<(), OutboxError> {
+        let Some(entry) = self.index.get(class, first) else { return Ok(()) };
+        let lost = |seq: u64| refused.is_none_or(|refused| refused.contains(&seq));
+        if class == Class::Status
+            && let Some(record) = self.peek(class, first, entry)
+        {
+            // What a refused gap event explained must still be explained.
+            self.ledger.readopt(record.events().filter(|e| lost(e.0)).map(|e| e.1));
+        }
+        let numbers = match refused {
+            None => self.numbers(class, first, entry),
+            Some(refused) => refused.iter().map(|&seq| (seq, seq)).collect(),
+        };
+        self.lose(cause, Some(class), &numbers);
+        self.forget(class, first, entry);
+        self.after_ack(entry.generation)
+    }
+
     /// The numbers from `first` to `last` that no record of another class has: what a record of `class` that cannot be
     /// read had at most. Numbers acknowledged already may be among them.
     pub(super) fn unaccounted(&mut self, class: Class, first: u64, last: u64) -> RangeSet {

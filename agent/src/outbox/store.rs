@@ -281,17 +281,17 @@ impl Outbox for SledOutbox {
     }
 
     fn reject(&mut self, class: Class, first_seq: u64, cause: LossCause) -> Result<(), OutboxError> {
-        let Some(entry) = self.index.get(class, first_seq) else { return Ok(()) };
-        if class == Class::Status
-            && let Some(record) = self.peek(class, first_seq, entry)
-        {
-            // What a refused gap event explained must still be explained.
-            self.ledger.readopt(record.events().map(|e| e.1));
-        }
-        let numbers = self.numbers(class, first_seq, entry);
-        self.lose(cause, Some(class), &numbers);
-        self.forget(class, first_seq, entry);
-        self.after_ack(entry.generation)
+        self.give_up(class, first_seq, None, cause)
+    }
+
+    fn reject_events(
+        &mut self,
+        class: Class,
+        first_seq: u64,
+        refused: &[u64],
+        cause: LossCause,
+    ) -> Result<(), OutboxError> {
+        self.give_up(class, first_seq, Some(refused), cause)
     }
 
     fn lost(&mut self, class: Class, count: u64, cause: LossCause) -> Result<(), OutboxError> {

@@ -129,6 +129,23 @@ fn oversize_lost_and_rejected_events_are_explained() {
     assert_eq!(outbox.stat().lost, 8);
 }
 
+#[test]
+fn of_a_divided_batch_only_what_was_refused_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open(dir.path());
+    for _ in 0..5 {
+        outbox.append(&event(Class::Alert, 200)).unwrap();
+    }
+    outbox.commit().unwrap();
+    outbox.reject_events(Class::Alert, 1, &[2, 5], LossCause::Oversize).unwrap();
+    outbox.commit().unwrap();
+    assert_eq!(outbox.read(Class::Alert, 0).unwrap(), None);
+    let gap = outbox.read(Class::Status, 0).unwrap().unwrap();
+    let body: serde_cbor::Value = serde_cbor::from_slice(&gap.payload).unwrap();
+    let text = format!("{body:?}");
+    assert!(text.contains("[Array([Integer(2), Integer(2)]), Array([Integer(5), Integer(5)])]"), "{text}");
+}
+
 /// Forgetting a refused batch on disk before its gap event is there would hide it.
 #[test]
 fn a_crash_after_a_refusal_does_not_hide_it() {
