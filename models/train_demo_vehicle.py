@@ -40,7 +40,7 @@ RATE = 4e-3
 SEED = 20261121
 QUANTILE = 0.999  # of the smoothed residual of clean drives: the scale of a target,
 PEAK = 0.7  # unless it is less than this share of the largest one
-MARGIN = 1.3  # threshold over the largest score of clean validation drives
+MARGIN = 1.6  # threshold over the largest score of clean validation drives
 WARM_UP = 100  # grid points before the first score: until then not all messages have come
 RATE_TOLERANCE = 0.04  # smallest scale of a message rate, as a share of the rate
 

@@ -103,8 +103,18 @@ impl Received {
             self.unreadable += 1;
         }
         for item in serde_cbor::Deserializer::from_slice(payload).into_iter::<Item>().flatten() {
-            let raised = item.kind == "anomaly" && item.body.phase.as_deref() == Some("raised");
-            if raised && self.anomalies.iter().all(|a| a.seq != item.seq) {
+            if item.kind != "anomaly" {
+                continue;
+            }
+            // An anomaly that gets worse says so at once, in a more important class.
+            if let Some(open) = self.anomalies.iter_mut().rfind(|a| item.t >= a.time_ns)
+                && item.class == "critical"
+                && item.body.phase.as_deref() == Some("ongoing")
+            {
+                open.class = item.class;
+                continue;
+            }
+            if item.body.phase.as_deref() == Some("raised") && self.anomalies.iter().all(|a| a.seq != item.seq) {
                 let cause = item.body.top.into_iter().flatten().next().map_or_else(String::new, |top| top.name);
                 self.anomalies.push(Raised { seq: item.seq, time_ns: item.t, class: item.class, cause });
             }

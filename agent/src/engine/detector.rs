@@ -41,7 +41,7 @@ pub struct ModelFeature {
 pub struct Target {
     /// Normal spread of the residual, in the feature's unit, above zero.
     pub scale: f64,
-    /// Class of the anomaly when this target contributes most.
+    /// Class of an anomaly in which this target is above the threshold; of several the most important.
     pub class: Class,
 }
 
@@ -191,18 +191,20 @@ impl Detector {
         let step = self.debounce.step(score >= self.spec.threshold, now_ns);
         let phase = match step {
             Step::Quiet => return,
-            Step::Holding => {
-                self.peak = self.peak.max(score);
-                return;
-            }
             Step::Raised { since_ns } => {
                 self.since_ns = since_ns;
                 self.peak = score;
-                self.class = self.top_class();
+                self.class = self.worst_class();
                 AnomalyPhase::Raised
             }
-            Step::Ongoing => {
+            Step::Holding | Step::Ongoing => {
                 self.peak = self.peak.max(score);
+                let worst = self.worst_class();
+                // What gets worse is told at once: a crash must not wait behind the alert that it began as.
+                if step == Step::Holding && worst >= self.class {
+                    return;
+                }
+                self.class = self.class.min(worst);
                 AnomalyPhase::Ongoing
             }
             Step::Cleared => AnomalyPhase::Cleared,
@@ -226,9 +228,11 @@ impl Detector {
         order
     }
 
-    fn top_class(&self) -> Class {
-        let first = self.ranking().first().map(|&j| self.targets[j]);
-        first.and_then(|i| self.spec.features[i].target).map_or(Class::Alert, |t| t.class)
+    /// The most important class among the targets that are above the threshold by themselves.
+    fn worst_class(&self) -> Class {
+        let above = self.targets.iter().zip(&self.parts).filter(|(_, part)| part.smoothed >= self.spec.threshold);
+        let classes = above.filter_map(|(&i, _)| self.spec.features[i].target).map(|target| target.class);
+        classes.min().unwrap_or(Class::Alert)
     }
 
     fn top(&self) -> Vec<Contribution> {

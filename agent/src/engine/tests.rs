@@ -347,7 +347,7 @@ fn an_anomaly_is_raised_with_its_cause_updated_and_cleared() {
         .iter()
         .map(|e| {
             let Body::Anomaly(a) = &e.body else { panic!("{e:?}") };
-            assert_eq!(e.class, Class::Critical, "the class of the target that contributes most");
+            assert_eq!(e.class, Class::Critical, "the class of the target that is above the threshold");
             (a.phase, (e.time_ns - START) / MS, a.score)
         })
         .collect();
@@ -358,6 +358,34 @@ fn an_anomaly_is_raised_with_its_cause_updated_and_cleared() {
     assert_eq!(raised.since, START + 2100 * MS);
     assert_eq!(&*raised.top[0].name, "load");
     assert_eq!((raised.top[0].expected, raised.top[0].observed, raised.top[0].part), (Some(50.0), Some(70.0), 4.0));
+}
+
+#[test]
+fn an_anomaly_that_gets_worse_is_told_at_once() {
+    let catalog = catalog(&["can0"]);
+    let (spec, _) = model(usize::MAX);
+    // Speed is predicted as 0 here: above 10 rpm it is an anomaly of class alert.
+    struct Zero;
+    impl Network for Zero {
+        fn run(&mut self, _: &[f32], y: &mut [f32]) -> Result<(), String> {
+            y.fill(0.0);
+            Ok(())
+        }
+    }
+    let detector = Detector::new(spec, Box::new(Zero), &catalog).unwrap();
+    let mut engine = Engine::new(catalog, HEALTH, vec![], vec![detector]);
+    let mut events = Vec::new();
+    let send = |engine: &mut Engine, from: u64, to: u64, load: u8, events: &mut Vec<Event>| {
+        for ms in (from..to).step_by(10) {
+            engine.frame(&frame_on(0, ms, 256, &[40, 0, load, 0, 0, 0, 0, 0]), events);
+        }
+    };
+    send(&mut engine, 0, 1000, 50, &mut events);
+    send(&mut engine, 1000, 1500, 90, &mut events);
+    let told: Vec<(Class, u64)> = events.iter().map(|e| (e.class, (e.time_ns - START) / MS)).collect();
+    assert_eq!(told[0].0, Class::Alert);
+    assert_eq!(told[1], (Class::Critical, 1100), "not only when the next update is due");
+    assert_eq!(told.len(), 3, "then again at the bounded rate: {told:?}");
 }
 
 #[test]
