@@ -54,7 +54,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let broker_port = broker::start()?;
     let subscriber = subscriber::start(broker_port)?;
     let link = proxy::Proxy::start(broker_port);
-    let scenario = Scenario::new(options);
+    let scenario = Scenario::new(options)?;
     let config = Config::parse(&dir.path().join("demo.toml"), &scenario.config(dir.path(), link.port)?)?;
 
     let engine = config.engine.build()?;

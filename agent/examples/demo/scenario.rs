@@ -18,7 +18,7 @@ const FAULTS: [(&str, u64, bool); 8] = [
     ("stuck:EngineSpeed", 8, true),
     ("missing:EngineData1", 5, false),
     ("drift:VehicleSpeed:1.5", 12, true),
-    ("flood:BrakeData:8", 5, false),
+    ("flood:BrakeData1:8", 5, false),
     ("replay:EngineSpeed", 8, true),
     ("imbalance:7", 12, false),
     ("leak", 14, false),
@@ -39,11 +39,13 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    pub(crate) fn new(options: &Options) -> Self {
+    /// # Errors
+    /// When a fault of the list above is not one that the simulation knows.
+    pub(crate) fn new(options: &Options) -> Result<Self, Box<dyn Error>> {
         let length = Duration::from_secs_f64((options.minutes * 60.0).clamp(5.0, 86_400.0));
         let recording = options.log.clone().map(|log| (log, options.dbc.clone()));
-        let faults = if recording.is_some() { Vec::new() } else { schedule(options.seed, length.mul_f64(SPEED)) };
-        Self { seed: options.seed, length, recording, faults }
+        let faults = if recording.is_some() { Vec::new() } else { schedule(options.seed, length.mul_f64(SPEED))? };
+        Ok(Self { seed: options.seed, length, recording, faults })
     }
 
     /// By the clock on the wall.
@@ -99,7 +101,7 @@ impl Scenario {
 }
 
 /// Drives ahead, to put faults that need a moving car where it moves.
-fn schedule(seed: u64, length: Duration) -> Vec<ScheduledFault> {
+fn schedule(seed: u64, length: Duration) -> Result<Vec<ScheduledFault>, Box<dyn Error>> {
     let moving = moving_seconds(seed, length.as_secs());
     let mut faults = Vec::new();
     let mut next = FIRST_S;
@@ -108,14 +110,11 @@ fn schedule(seed: u64, length: Duration) -> Vec<ScheduledFault> {
             |start: u64| !needs_moving || (start..start + duration).all(|s| moving.get(s as usize).is_some_and(|m| *m));
         let end = length.as_secs().saturating_sub(duration + PAUSE_S);
         let Some(start) = (next..=end).find(|&s| good(s)) else { break };
-        let text = format!("{kind}@{start}+{duration}");
-        if let Ok(fault) = text.parse() {
-            faults.push(fault);
-        }
+        faults.push(format!("{kind}@{start}+{duration}").parse()?);
         // What a crash stops takes a while to get going again.
         next = start + duration + if *kind == "crash" { 4 * PAUSE_S } else { PAUSE_S };
     }
-    faults
+    Ok(faults)
 }
 
 /// For each second of a drive without faults, whether the car moves.

@@ -130,7 +130,7 @@ impl SledOutbox {
     }
 
     /// Forgets a batch of which the gateway has refused the events `refused`, `None` for all, and explains them.
-    pub(super) fn give_up(
+    pub(super) fn refused(
         &mut self,
         class: Class,
         first: u64,

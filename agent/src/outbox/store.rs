@@ -281,7 +281,7 @@ impl Outbox for SledOutbox {
     }
 
     fn reject(&mut self, class: Class, first_seq: u64, cause: LossCause) -> Result<(), OutboxError> {
-        self.give_up(class, first_seq, None, cause)
+        self.refused(class, first_seq, None, cause)
     }
 
     fn reject_events(
@@ -291,7 +291,7 @@ impl Outbox for SledOutbox {
         refused: &[u64],
         cause: LossCause,
     ) -> Result<(), OutboxError> {
-        self.give_up(class, first_seq, Some(refused), cause)
+        self.refused(class, first_seq, Some(refused), cause)
     }
 
     fn lost(&mut self, class: Class, count: u64, cause: LossCause) -> Result<(), OutboxError> {
