@@ -89,7 +89,7 @@ impl Scenario {
                 write!(
                     text,
                     "\n[source]\nkind = \"sim\"\nseed = {}\nspeed = {SPEED:?}\nfaults = {faults:?}\n\n[[model]]\ndir = {model:?}\n\n\
-                     [[collect]]\nname = \"drive\"\nsignals = [\"EngineSpeed\", \"VehicleSpeed\", \"CurrentGear\", \"CoolantTemp\"]\n\
+                     [[collect]]\nname = \"drive\"\nsignals = [\"EngineSpeed\", \"VehicleSpeed\", \"ActualGear\", \"CoolantTemp\"]\n\
                      period_ms = 200\ndeadband = 0.5\n\n\
                      [[collect]]\nname = \"minute\"\nsignals = [\"*\"]\nmode = \"aggregate\"\nperiod_ms = 10000\n",
                     self.seed

@@ -93,7 +93,7 @@ impl State {
 
 fn pick(engine: &Engine, simulated: bool) -> Vec<SignalId> {
     if simulated {
-        let names = ["VehicleSpeed", "EngineSpeed", "CurrentGear", "CoolantTemp"];
+        let names = ["VehicleSpeed", "EngineSpeed", "ActualGear", "CoolantTemp"];
         return names.iter().filter_map(|name| engine.catalog().find_signal(name).ok()).collect();
     }
     engine.catalog().select("*").unwrap_or_default().into_iter().take(SIGNALS).collect()
