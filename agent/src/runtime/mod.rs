@@ -185,12 +185,11 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             break Ok(());
         }
         batch.clear();
-        let progress = match parts.source.read(&mut batch, POLL) {
-            Ok(progress) => progress,
-            Err(error) => break Err(error.into()),
-        };
+        let read = parts.source.read(&mut batch, POLL);
+        // Frames that came before a failure are good.
+        let now_ns = read.as_ref().map_or(0, |progress| progress.now_ns);
         if shell.first_ns == 0 {
-            shell.first_ns = batch.first().map_or(progress.now_ns, |frame| frame.time_ns);
+            shell.first_ns = batch.first().map_or(now_ns, |frame| frame.time_ns);
             if shell.first_ns > 0 {
                 shell.send(agent_event("started", shell.first_ns));
             }
@@ -201,13 +200,15 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
         }
         parts.engine.report("queue_overflow", shell.queue.overflowed());
         parts.engine.report("bad_lines", parts.source.bad_lines());
-        parts.engine.advance(progress.now_ns, &mut events);
+        parts.engine.advance(now_ns, &mut events);
         if let Some(observer) = &mut parts.observer {
             observer(&parts.engine, &events);
         }
         events.drain(..).for_each(|event| shell.send(event));
-        if progress.ended {
-            break Ok(());
+        match read {
+            Ok(progress) if !progress.ended => {}
+            Ok(_) => break Ok(()),
+            Err(error) => break Err(error.into()),
         }
     };
     parts.engine.finish(&mut events);
