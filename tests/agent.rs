@@ -3,6 +3,7 @@
 //! What arrived is judged by what `mosquitto_sub` wrote into a file, with `outrider audit`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is the report")]
+#![allow(clippy::print_stdout, reason = "figures, and what was not run")]
 
 #[path = "support/agent.rs"]
 mod agent;
