@@ -275,6 +275,8 @@ struct Drive {
     log: PathBuf,
     buses: Vec<(&'static str, PathBuf)>,
     frames: usize,
+    /// Times faster than recorded; 0 for as fast as it can be read.
+    speed: u32,
 }
 
 impl Drive {
@@ -294,7 +296,8 @@ impl Drive {
         writer.finish().unwrap();
         let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc");
         let buses = vec![("can0", dbc.join("demo-powertrain.dbc")), ("can1", dbc.join("demo-body.dbc"))];
-        Self { log, buses, frames }
+        // Paced: read at once, it would be over before the link has been cut as often as it is to be.
+        Self { log, buses, frames, speed: 20 }
     }
 
     /// 40 minutes of a real car in five files: zstd streams may be put one after the other.
@@ -308,10 +311,15 @@ impl Drive {
         let bytes: Vec<u8> = parts.iter().flat_map(|part| std::fs::read(part).unwrap()).collect();
         std::fs::write(&log, bytes).unwrap();
         let obd2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc/obd2.dbc");
-        Self { log, buses: vec![("can1", obd2), ("can2", data.join("dbc/other/canmod-gps.dbc"))], frames: 292_097 }
+        Self {
+            log,
+            buses: vec![("can1", obd2), ("can2", data.join("dbc/other/canmod-gps.dbc"))],
+            frames: 292_097,
+            speed: 0,
+        }
     }
 
-    /// Everything that changes, as fast as it can be read from `log`.
+    /// Everything that changes in `log`.
     fn config(&self, log: &Path) -> String {
         let mut text = String::new();
         for (bus, dbc) in &self.buses {
@@ -319,8 +327,9 @@ impl Drive {
         }
         write!(
             text,
-            "[source]\nkind = \"replay\"\nlog = {log:?}\nspeed = 0\n\n\
-             [[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n\n[health]\nperiod_s = 10\n"
+            "[source]\nkind = \"replay\"\nlog = {log:?}\nspeed = {}\n\n\
+             [[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n\n[health]\nperiod_s = 10\n",
+            self.speed
         )
         .unwrap();
         text
@@ -476,7 +485,7 @@ fn a_source_that_fails_midway_loses_nothing() {
     let said = std::fs::read_to_string(config.with_file_name("run.log")).unwrap();
     assert!(said.contains(&format!("broken.log:{}:", frames + 1)), "{said}");
     // The same frames again: the end of the recording is the end of the engine's work, wherever it came from.
-    let tolerant = drive.config(&log).replace("speed = 0", "speed = 0\ntolerant = true");
+    let tolerant = drive.config(&log).replace("speed = 20", "speed = 20\ntolerant = true");
     Agent::start(&stage.config("again.toml", &tolerant, PATIENT)).finish();
     stage.deliver(1);
     let stat = stage.complete();
