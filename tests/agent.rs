@@ -3,6 +3,7 @@
 //! What arrived is judged by what `mosquitto_sub` wrote into a file, with `outrider audit`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is the report")]
+#![allow(clippy::print_stdout, reason = "figures, and what was not run")]
 
 #[path = "support/agent.rs"]
 mod agent;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::{Agent, Arrival, Recorder, Stat, arg, audit, good, run, split, stat, texts};
-use can_decoders::candump::LogWriter;
+use can_decoders::candump::{LogReader, LogWriter, Options};
 use mosquitto::{Mosquitto, wait_until};
 use outrider::source::sim::{SimConfig, Simulation};
 use proxy::Proxy;
@@ -66,6 +67,16 @@ impl Stage {
     fn wait_for_more(&mut self, more: usize) {
         let target = self.recorder.poll() + more;
         wait_until("events to arrive", || self.recorder.poll() >= target);
+    }
+
+    /// Starts the agent on a simulated vehicle until `more` new events have come, so that the link is up, and stops it:
+    /// what had been left in the outbox goes out, too.
+    fn deliver(&mut self, more: u64) {
+        let target = stat(&self.outbox()).next + more;
+        let agent = Agent::start(&self.config("deliver.toml", &simulated(99, 20.0, None), PATIENT));
+        wait_until("new events", || self.recorder.highest() >= target);
+        agent.signal("TERM");
+        agent.finish();
     }
 
     /// Waits until the recorder has all that the outbox has given away, and stops it.
@@ -179,7 +190,7 @@ fn a_stop_without_a_link(signal: &str, mqtt: &str, fail: impl Fn(&Stage), mend: 
 
     // The next start delivers it, and counts on without a hole.
     mend(&stage);
-    Agent::start(&stage.config("again.toml", &simulated(4, 20.0, Some(0.5)), PATIENT)).finish();
+    stage.deliver(500);
     let after = stage.complete();
     assert_eq!(after.depth, 0);
     assert!(after.next > before.next + 500, "{before:?} {after:?}");
@@ -242,7 +253,7 @@ fn kills_at_random_moments_lose_nothing_without_saying_so() {
             stage.broker.start_again();
         }
     }
-    Agent::start(&stage.config("last.toml", &simulated(ROUNDS, 20.0, Some(0.5)), PATIENT)).finish();
+    stage.deliver(300);
 
     let stat = stage.complete();
     assert_eq!(stat.depth, 0);
@@ -264,6 +275,8 @@ struct Drive {
     log: PathBuf,
     buses: Vec<(&'static str, PathBuf)>,
     frames: usize,
+    /// Times faster than recorded; 0 for as fast as it can be read.
+    speed: u32,
 }
 
 impl Drive {
@@ -283,7 +296,8 @@ impl Drive {
         writer.finish().unwrap();
         let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc");
         let buses = vec![("can0", dbc.join("demo-powertrain.dbc")), ("can1", dbc.join("demo-body.dbc"))];
-        Self { log, buses, frames }
+        // Paced: read at once, it would be over before the link has been cut as often as it is to be.
+        Self { log, buses, frames, speed: 20 }
     }
 
     /// 40 minutes of a real car in five files: zstd streams may be put one after the other.
@@ -297,10 +311,15 @@ impl Drive {
         let bytes: Vec<u8> = parts.iter().flat_map(|part| std::fs::read(part).unwrap()).collect();
         std::fs::write(&log, bytes).unwrap();
         let obd2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc/obd2.dbc");
-        Self { log, buses: vec![("can1", obd2), ("can2", data.join("dbc/other/canmod-gps.dbc"))], frames: 292_097 }
+        Self {
+            log,
+            buses: vec![("can1", obd2), ("can2", data.join("dbc/other/canmod-gps.dbc"))],
+            frames: 292_097,
+            speed: 0,
+        }
     }
 
-    /// Everything that changes, as fast as it can be read from `log`.
+    /// Everything that changes in `log`.
     fn config(&self, log: &Path) -> String {
         let mut text = String::new();
         for (bus, dbc) in &self.buses {
@@ -308,8 +327,9 @@ impl Drive {
         }
         write!(
             text,
-            "[source]\nkind = \"replay\"\nlog = {log:?}\nspeed = 0\n\n\
-             [[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n\n[health]\nperiod_s = 10\n"
+            "[source]\nkind = \"replay\"\nlog = {log:?}\nspeed = {}\n\n\
+             [[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n\n[health]\nperiod_s = 10\n",
+            self.speed
         )
         .unwrap();
         text
@@ -363,11 +383,9 @@ fn a_recorded_drive(drive: impl Fn(&Path) -> Drive, signals: &[&str]) {
     assert!(said.contains(&format!("stopped: {} frames, ", drive.frames)), "{said}");
     assert!(stage.proxy.accepted() > CUTS, "{}", stage.proxy.accepted());
 
-    // A cut after the last frame ends the drain: then the next start, with a recording of nothing, sends the rest.
+    // A cut after the last frame ends the drain: then the next start sends the rest.
     let of_the_drive = stat(&stage.outbox()).next;
-    let nothing = stage.dir.path().join("nothing.log");
-    std::fs::write(&nothing, "(1.000000) can1 7FF#00\n").unwrap();
-    Agent::start(&stage.config("rest.toml", &drive.config(&nothing), PATIENT)).finish();
+    stage.deliver(1);
     let stat = stage.complete();
     assert_eq!(stat.depth, 0);
     let verdict = audit(&[&stage.recorder.file]);
@@ -407,4 +425,82 @@ fn a_real_drive_arrives_as_replay_prints_it() {
         return;
     };
     a_recorded_drive(|dir| Drive::real(&data, dir), &["OBD2Response.EngineSpeed", "OBD2Response.VehicleSpeed"]);
+}
+
+/// A supervisor starts it again and again: that must not look like a loss.
+#[test]
+fn starts_that_fail_use_up_no_numbers() {
+    let mut stage = Stage::new();
+    let log = stage.dir.path().join("drive.log");
+    let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/small.dbc");
+    let replay = format!(
+        "[[bus]]\nname = \"can0\"\ndbc = [{dbc:?}]\n[source]\nkind = \"replay\"\nlog = \"drive.log\"\nspeed = 0\n\
+         [[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n"
+    );
+    let config = stage.config("run.toml", &replay, PATIENT);
+    let tls = stage.config("tls.toml", &replay, "ca_file = \"gone.pem\"");
+    std::fs::write(&tls, std::fs::read_to_string(&tls).unwrap().replace("mqtt://", "mqtts://")).unwrap();
+    let good = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/small.log")).unwrap();
+    for round in 0..3 {
+        // No recording: the source does not open.
+        let _ = std::fs::remove_file(&log);
+        assert_eq!(Agent::start(&config).wait().code(), Some(1));
+        // No authority: the uplink cannot be made.
+        std::fs::write(&log, &good).unwrap();
+        assert_eq!(Agent::start(&tls).wait().code(), Some(1));
+        if round == 1 {
+            Agent::start(&config).finish();
+        }
+    }
+    stage.deliver(1);
+    let said = std::fs::read_to_string(config.with_file_name("run.log")).unwrap();
+    assert!(said.contains("drive.log: cannot open") && said.contains("ca_file"), "{said}");
+    let stat = stage.complete();
+    let verdict = audit(&[&stage.recorder.file]);
+    assert!(verdict.good && stat.depth == 0, "{}", verdict.text);
+    assert_eq!((verdict.events, verdict.explained), (stat.next - 1, 0), "{}", verdict.text);
+}
+
+/// A recording that breaks off ends the run with 1, its place, and all that came before delivered.
+#[test]
+fn a_source_that_fails_midway_loses_nothing() {
+    let mut stage = Stage::new();
+    let drive = Drive::simulated(stage.dir.path());
+    let mut reader = LogReader::open(&drive.log, Options::default()).unwrap();
+    let log = stage.dir.path().join("broken.log");
+    let mut writer = LogWriter::create(&log).unwrap();
+    let mut frames = 0;
+    while let Some(frame) = reader.next().filter(|_| frames < 20_000) {
+        let frame = frame.unwrap();
+        let bus = reader.buses()[usize::from(frame.bus.0)].clone();
+        writer.write(&bus, &frame).unwrap();
+        frames += 1;
+    }
+    writer.finish().unwrap();
+    let mut text = std::fs::read(&log).unwrap();
+    text.extend_from_slice(b"(17000");
+    std::fs::write(&log, text).unwrap();
+    let config = stage.config("run.toml", &drive.config(&log), PATIENT);
+    assert_eq!(Agent::start(&config).wait().code(), Some(1));
+    let said = std::fs::read_to_string(config.with_file_name("run.log")).unwrap();
+    assert!(said.contains(&format!("broken.log:{}:", frames + 1)), "{said}");
+    // The same frames again: the end of the recording is the end of the engine's work, wherever it came from.
+    let tolerant = drive.config(&log).replace("speed = 20", "speed = 20\ntolerant = true");
+    Agent::start(&stage.config("again.toml", &tolerant, PATIENT)).finish();
+    stage.deliver(1);
+    let stat = stage.complete();
+    let verdict = audit(&[&stage.recorder.file]);
+    assert!(verdict.good && stat.depth == 0, "{}", verdict.text);
+    assert_eq!((verdict.events, verdict.explained), (stat.next - 1, 0), "{}", verdict.text);
+    let events = stage.recorder.events();
+    let agents: Vec<usize> = (0..events.len()).filter(|i| events[*i].kind == "agent").collect();
+    let [0, first_stop, second_start, second_stop, _, _] = agents[..] else { panic!("{agents:?}") };
+    assert_eq!(second_start, first_stop + 1);
+    // Both runs saw the same frames.
+    let (first, second) = (events[..first_stop].to_vec(), events[second_start..second_stop].to_vec());
+    let (first, second) = (of_the_engine(first), of_the_engine(second));
+    assert_eq!(first.len(), second.len());
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(first, second);
+    }
 }

@@ -7,6 +7,10 @@
 #[cfg(test)]
 extern crate self as outrider;
 
+#[cfg(test)]
+#[path = "../../tests/support/memory_outbox.rs"]
+mod memory_outbox;
+
 pub mod audit;
 pub mod cli;
 pub mod config;

@@ -18,6 +18,7 @@ mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use can_decoders::Frame;
@@ -102,18 +103,17 @@ pub enum RunError {
 /// # Errors
 /// When the source fails or the parts cannot be started. Everything is drained and closed before it returns.
 pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
-    let waker = Waker::new();
     let (shutdown, shut) = tokio::sync::oneshot::channel::<()>();
-    let uplink = match parts.mqtt.take() {
-        None => None,
-        Some(config) => {
-            let uplink = MqttUplink::new(config, &parts.identity)?;
-            let (outbox, waker, monitor) = (parts.outbox.clone(), waker.clone(), parts.monitor.clone());
-            Some(spawn("uplink", move || send(uplink, outbox, waker, monitor, shut))?)
+    let Threads { queue, writer, uplink } = match start(&mut parts, shut) {
+        Ok(threads) => threads,
+        Err(error) => {
+            // No event was taken. Left open, the outbox would report the numbers that it has reserved as a loss.
+            if let Err(error) = crate::outbox::lock(&parts.outbox).close() {
+                tracing::error!("{error}");
+            }
+            return Err(error);
         }
     };
-    let (queue, writer) = Writer::new(parts.outbox.clone(), waker.clone(), parts.source.is_live());
-    let writer = spawn("writer", move || writer.run())?;
 
     let mut shell = Shell { queue, events: 0, frames: 0, first_ns: 0 };
     let driven = drive(&mut parts, &mut shell, stop);
@@ -141,6 +141,28 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     driven?;
     closed?;
     Ok(outcome)
+}
+
+/// What runs beside the engine.
+struct Threads {
+    queue: Queue,
+    writer: JoinHandle<()>,
+    uplink: Option<JoinHandle<()>>,
+}
+
+fn start(parts: &mut Parts, shut: tokio::sync::oneshot::Receiver<()>) -> Result<Threads, RunError> {
+    let waker = Waker::new();
+    let uplink = match parts.mqtt.take() {
+        None => None,
+        Some(config) => {
+            let uplink = MqttUplink::new(config, &parts.identity)?;
+            let (outbox, waker, monitor) = (parts.outbox.clone(), waker.clone(), parts.monitor.clone());
+            Some(spawn("uplink", move || send(uplink, outbox, waker, monitor, shut))?)
+        }
+    };
+    let (queue, writer) = Writer::new(parts.outbox.clone(), waker, parts.source.is_live());
+    let writer = spawn("writer", move || writer.run())?;
+    Ok(Threads { queue, writer, uplink })
 }
 
 /// The uplink's thread.
@@ -185,12 +207,11 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             break Ok(());
         }
         batch.clear();
-        let progress = match parts.source.read(&mut batch, POLL) {
-            Ok(progress) => progress,
-            Err(error) => break Err(error.into()),
-        };
+        let read = parts.source.read(&mut batch, POLL);
+        // Frames that came before a failure are good.
+        let now_ns = read.as_ref().map_or(0, |progress| progress.now_ns);
         if shell.first_ns == 0 {
-            shell.first_ns = batch.first().map_or(progress.now_ns, |frame| frame.time_ns);
+            shell.first_ns = batch.first().map_or(now_ns, |frame| frame.time_ns);
             if shell.first_ns > 0 {
                 shell.send(agent_event("started", shell.first_ns));
             }
@@ -201,13 +222,15 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
         }
         parts.engine.report("queue_overflow", shell.queue.overflowed());
         parts.engine.report("bad_lines", parts.source.bad_lines());
-        parts.engine.advance(progress.now_ns, &mut events);
+        parts.engine.advance(now_ns, &mut events);
         if let Some(observer) = &mut parts.observer {
             observer(&parts.engine, &events);
         }
         events.drain(..).for_each(|event| shell.send(event));
-        if progress.ended {
-            break Ok(());
+        match read {
+            Ok(progress) if !progress.ended => {}
+            Ok(_) => break Ok(()),
+            Err(error) => break Err(error.into()),
         }
     };
     parts.engine.finish(&mut events);
@@ -224,11 +247,11 @@ fn agent_event(state: &'static str, time_ns: u64) -> Event {
     Event { time_ns, class: Class::Status, body }
 }
 
-fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, RunError> {
+fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
     std::thread::Builder::new().name(name.into()).spawn(job).map_err(|source| RunError::Thread { name, source })
 }
 
-fn join(name: &str, thread: std::thread::JoinHandle<()>) {
+fn join(name: &str, thread: JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("the {name} thread failed; what it had not done is still in the outbox");
     }

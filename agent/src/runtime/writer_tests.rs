@@ -1,10 +1,6 @@
 use super::*;
 use crate::event::{AgentState, Body, Gap};
-
-#[path = "../../../tests/support/memory_outbox.rs"]
-mod memory_outbox;
-
-use memory_outbox::MemoryOutbox;
+use crate::memory_outbox::MemoryOutbox;
 
 fn event(class: Class) -> Event {
     Event { time_ns: 1, class, body: Body::Agent(AgentState { state: "started", version: "0" }) }

@@ -54,9 +54,10 @@ impl<F: Frames> Paced<F> {
         match (self.speed, self.anchor) {
             (Some(speed), Some((start, start_ns))) => {
                 let passed = (start.elapsed().as_secs_f64() * speed * 1e9) as u64;
-                // Never past a frame that is still to come.
+                // Never past a frame that is still to come: without one in hand (a full batch, the end) it is not known
+                // when that is. So events do not depend on how fast this computer is.
                 let now = start_ns.saturating_add(passed);
-                self.held.map_or(now, |frame| now.min(frame.time_ns))
+                self.held.map_or(self.last_ns, |frame| now.min(frame.time_ns))
             }
             _ => self.last_ns,
         }

@@ -1,9 +1,6 @@
 use super::*;
 use crate::event::{Body, Event, NameMap, Signals};
-use memory_outbox::MemoryOutbox;
-
-#[path = "../../../tests/support/memory_outbox.rs"]
-mod memory_outbox;
+use crate::memory_outbox::MemoryOutbox;
 
 const ROOMY: [usize; 5] = [1_000_000; 5];
 
