@@ -358,9 +358,11 @@ impl<T> NameMap<T> {
     pub fn new(mut entries: Vec<(Arc<str>, T)>) -> Self {
         entries.sort_by(|a, b| canonical_order(&a.0, &b.0));
         // The first of a run is the one that is kept: it takes the place of each that follows.
-        entries.dedup_by(|later, kept| later.0 == kept.0 && {
-            std::mem::swap(later, kept);
-            true
+        entries.dedup_by(|later, kept| {
+            later.0 == kept.0 && {
+                std::mem::swap(later, kept);
+                true
+            }
         });
         Self(entries)
     }

@@ -73,13 +73,7 @@ impl Collector {
         let (names, signals): (Vec<_>, Vec<_>) = named.into_iter().unzip();
         spec.signals = signals;
         let n = names.len();
-        Self {
-            names,
-            sent: vec![None; n],
-            totals: vec![EMPTY; n],
-            last_full_ns: 0,
-            spec,
-        }
+        Self { names, sent: vec![None; n], totals: vec![EMPTY; n], last_full_ns: 0, spec }
     }
 
     /// The collection's grid, nanoseconds.
