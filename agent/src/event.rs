@@ -357,9 +357,13 @@ impl<T> NameMap<T> {
     /// Takes the entries in any order; the last of two with one name wins.
     pub fn new(mut entries: Vec<(Arc<str>, T)>) -> Self {
         entries.sort_by(|a, b| canonical_order(&a.0, &b.0));
-        entries.reverse();
-        entries.dedup_by(|a, b| a.0 == b.0);
-        entries.reverse();
+        // The first of a run is the one that is kept: it takes the place of each that follows.
+        entries.dedup_by(|later, kept| {
+            later.0 == kept.0 && {
+                std::mem::swap(later, kept);
+                true
+            }
+        });
         Self(entries)
     }
 

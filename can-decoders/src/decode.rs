@@ -1,7 +1,7 @@
 //! Decoding a payload by a compiled plan: an iterator over samples that allocates nothing.
 
 use crate::op::Words;
-use crate::plan::{Message, Plan, SignalIndex};
+use crate::plan::{Message, Plan, SignalIndex, Step};
 
 /// A signal's value as it is in the frame, before factor and offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,13 +98,14 @@ impl<'a> Decoded<'a> {
     ///
     /// Signals that end beyond the payload are there too, as [`Validity::Short`]. What a multiplexor
     /// beyond the payload would select is unknown and left out.
+    #[inline]
     pub fn signals(&self) -> Samples<'a> {
         Samples {
             plan: self.plan,
             payload: self.payload,
             words: self.words,
             next: self.message.signals.start,
-            end: self.message.signals.end,
+            steps: self.plan.steps(self.message).iter(),
             selector: None,
         }
     }
@@ -116,8 +117,9 @@ pub struct Samples<'a> {
     plan: &'a Plan,
     payload: &'a [u8],
     words: Words,
+    /// The signals still to come, of which `next` is the first.
+    steps: std::slice::Iter<'a, Step>,
     next: u32,
-    end: u32,
     /// The multiplexor asked for last and its raw value when it is in the frame: signals that one
     /// multiplexor selects usually follow each other.
     selector: Option<(u32, Option<u64>)>,
@@ -125,7 +127,7 @@ pub struct Samples<'a> {
 
 impl Samples<'_> {
     /// True when multiplexors select the signal in this frame.
-    #[inline]
+    #[inline(never)]
     fn selected(&mut self, signal: u32) -> bool {
         let Some(gate) = self.plan.gate(signal) else { return true };
         let raw = match self.selector {
@@ -165,25 +167,24 @@ impl Iterator for Samples<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Sample> {
-        while self.next < self.end {
+        loop {
+            let step = self.steps.next()?;
             let index = self.next;
             self.next += 1;
-            if !self.selected(index) {
+            if !step.is_open() && !self.selected(index) {
                 continue;
             }
             let signal = SignalIndex(index);
-            let op = self.plan.op(index);
-            if !op.fits(self.payload.len()) {
+            if !step.op.fits(self.payload.len()) {
                 return Some(Sample { signal, validity: Validity::Short, raw: Raw::Unsigned(0), value: f64::NAN });
             }
-            let (raw, value, validity) = op.value(op.bits(&self.words, self.payload));
+            let (raw, value, validity) = step.op.value(step.op.bits(&self.words, self.payload));
             return Some(Sample { signal, validity, raw, value });
         }
-        None
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, usize::try_from(self.end - self.next).ok())
+        (0, Some(self.steps.len()))
     }
 }
 

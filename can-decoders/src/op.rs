@@ -114,21 +114,22 @@ impl Op {
         let value = match self.load {
             Load::LittleWord => words.little >> self.shift,
             Load::BigWord => words.big >> self.shift,
-            Load::LittleBytes => self.gather(self.bytes(payload).iter().rev()),
-            Load::BigBytes => self.gather(self.bytes(payload).iter()),
+            Load::LittleBytes | Load::BigBytes => self.far_bits(payload),
         };
         value & (u64::MAX >> self.spare)
     }
 
-    fn bytes<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
-        payload.get(self.first as usize..self.end as usize).unwrap_or(&[])
-    }
-
-    /// Up to nine bytes, most significant first.
-    fn gather<'a>(&self, bytes: impl Iterator<Item = &'a u8>) -> u64 {
-        let wide = bytes.fold(0_u128, |wide, byte| wide << 8 | u128::from(*byte)) >> self.shift;
+    /// Bits from behind the words: up to nine bytes. Rare, and kept out of the code of all other signals.
+    #[cold]
+    fn far_bits(&self, payload: &[u8]) -> u64 {
+        let bytes = payload.get(self.first as usize..self.end as usize).unwrap_or(&[]);
+        let append = |wide: u128, byte: &u8| wide << 8 | u128::from(*byte);
+        let wide = match self.load {
+            Load::LittleBytes => bytes.iter().rev().fold(0, append),
+            _ => bytes.iter().fold(0, append),
+        };
         #[expect(clippy::cast_possible_truncation, reason = "signals have at most 64 bits; the mask follows")]
-        let low = wide as u64;
+        let low = (wide >> self.shift) as u64;
         low
     }
 
@@ -160,8 +161,7 @@ impl Op {
         match self.scale {
             Scale::Identity => double,
             Scale::Double { factor, offset } => double * factor + offset,
-            // 64 bits times 64 bits plus 64 bits stay below 2^127.
-            Scale::Wide { factor, offset } => (exact() * i128::from(factor) + i128::from(offset)) as f64,
+            Scale::Wide { factor, offset } => wide(exact(), factor, offset),
         }
     }
 
@@ -232,6 +232,12 @@ impl Op {
         let ends = (low * factor + offset, high * factor + offset);
         Err(if ends.0 <= ends.1 { ends } else { (ends.1, ends.0) })
     }
+}
+
+/// 64 bits times 64 bits plus 64 bits stay below 2^127.
+#[cold]
+fn wide(raw: i128, factor: i64, offset: i64) -> f64 {
+    (raw * i128::from(factor) + i128::from(offset)) as f64
 }
 
 fn scale(signal: &SignalDef) -> Scale {

@@ -93,10 +93,18 @@ pub(crate) struct Gate {
 
 /// What decoding needs of one signal.
 #[derive(Debug, Clone)]
-struct Step {
-    op: Op,
+pub(crate) struct Step {
+    pub(crate) op: Op,
     /// Place in `Plan::gates`, or [`OPEN`].
     gate: u32,
+}
+
+impl Step {
+    /// True when the signal is in all frames of its message.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.gate == OPEN
+    }
 }
 
 /// The gate of signals that are always in the frame.
@@ -242,6 +250,12 @@ impl Plan {
     #[inline]
     pub fn decode<'a>(&'a self, message: MessageIndex, payload: &'a [u8]) -> Decoded<'a> {
         Decoded::new(self, self.message(message), payload)
+    }
+
+    /// What decoding needs of a message's signals, in order.
+    #[inline]
+    pub(crate) fn steps(&self, message: &Message) -> &[Step] {
+        &self.steps[message.signals.start as usize..message.signals.end as usize]
     }
 
     #[inline]

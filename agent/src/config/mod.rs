@@ -256,9 +256,13 @@ impl Config {
 /// What is wrong with a file: file, line and remedy.
 pub fn load_plan(files: &[PathBuf], warnings: &mut Vec<String>) -> Result<Plan, can_decoders::DbcError> {
     let databases = files.iter().map(|f| Database::load(f)).collect::<Result<Vec<_>, _>>()?;
-    let plan = Plan::compile(&databases);
+    Ok(compile(&databases, warnings))
+}
+
+fn compile(databases: &[Database], warnings: &mut Vec<String>) -> Plan {
+    let plan = Plan::compile(databases);
     warnings.extend(plan.warnings().iter().map(ToString::to_string));
-    Ok(plan)
+    plan
 }
 
 fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Result<Catalog, ConfigError> {
@@ -278,15 +282,11 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
         if buses.len() == 128 {
             return Err(reader.error(&entry.name, "more than 128 buses"));
         }
-        let mut files = Vec::new();
-        for dbc in &entry.dbc {
-            let file = reader.resolve(dbc.get_ref());
-            // Loaded one by one first, so that an error leads to the line that names the file.
-            Database::load(&file).map_err(|error| reader.error(dbc, format!("bus.dbc: {error}")))?;
-            files.push(file);
-        }
-        let plan = load_plan(&files, warnings).map_err(|error| reader.error(&entry.name, error.to_string()))?;
-        buses.push(Bus { name: name.as_str().into(), plan: Arc::new(plan) });
+        let load = |dbc: &Spanned<String>| {
+            Database::load(&reader.resolve(dbc.get_ref())).map_err(|error| reader.error(dbc, format!("bus.dbc: {error}")))
+        };
+        let databases = entry.dbc.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        buses.push(Bus { name: name.as_str().into(), plan: Arc::new(compile(&databases, warnings)) });
     }
     Ok(Catalog::new(buses))
 }

@@ -216,10 +216,13 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
                 shell.send(agent_event("started", shell.first_ns));
             }
         }
-        shell.frames += batch.len() as u64;
         for frame in &batch {
             parts.engine.frame(frame, &mut events);
         }
+        if shell.frames == 0 && !batch.is_empty() {
+            tracing::info!("the first frame is through the engine");
+        }
+        shell.frames += batch.len() as u64;
         parts.engine.report("queue_overflow", shell.queue.overflowed());
         parts.engine.report("bad_lines", parts.source.bad_lines());
         parts.engine.advance(now_ns, &mut events);

@@ -115,6 +115,21 @@ pub fn parse_line(line: &[u8]) -> Result<Option<Line<'_>>, (Fault, usize)> {
     Ok(Some(Line { bus, frame }))
 }
 
+/// In [`HEX`]: not a hexadecimal digit. All of its bits are set, so that they show when two entries are joined.
+const NO_DIGIT: u8 = 0xFF;
+
+/// The value of each byte as a hexadecimal digit.
+const HEX: [u8; 256] = {
+    let mut table = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        table[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    table
+};
+
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -155,12 +170,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn nibble(&mut self) -> Option<u8> {
-        let value = match self.peek()? {
-            byte @ b'0'..=b'9' => byte - b'0',
-            byte @ b'A'..=b'F' => byte - b'A' + 10,
-            byte @ b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
+        let value = HEX[usize::from(self.peek()?)];
+        if value == NO_DIGIT {
+            return None;
+        }
         self.at += 1;
         Some(value)
     }
@@ -264,6 +277,16 @@ impl<'a> Cursor<'a> {
     fn data(&mut self, data: &mut [u8]) -> Result<usize, (Fault, usize)> {
         let mut length = 0;
         loop {
+            // Most logs have no separators.
+            while let Some([high, low]) = self.bytes[self.at..].first_chunk()
+                && let digits = (HEX[usize::from(*high)], HEX[usize::from(*low)])
+                && digits.0 | digits.1 != NO_DIGIT
+                && let Some(slot) = data.get_mut(length)
+            {
+                *slot = digits.0 << 4 | digits.1;
+                length += 1;
+                self.at += 2;
+            }
             let before = self.at;
             if !self.eat(b'.') {
                 self.blanks();

@@ -158,7 +158,7 @@ impl LogReader {
                 Err(source) => return Err(LogError::Read { name: self.name.clone(), line: self.line, source }),
             };
             let end_of_log = buffer.is_empty();
-            let newline = buffer.iter().position(|byte| *byte == b'\n');
+            let newline = memchr::memchr(b'\n', buffer);
             let used = newline.map_or(buffer.len(), |at| at + 1);
             let part = &buffer[..newline.unwrap_or(buffer.len())];
             let whole = newline.is_some() && self.partial.is_empty();
