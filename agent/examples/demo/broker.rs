@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
+#[expect(clippy::print_stderr, reason = "there is no log in the demo: what goes wrong is said here")]
 /// Starts it on a free port of the loopback interface and returns the port.
 pub(crate) fn start() -> Result<u16, Box<dyn Error>> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();

@@ -13,7 +13,11 @@
 mod broker;
 mod options;
 #[path = "../../../tests/support/proxy.rs"]
-#[expect(dead_code, reason = "the tests' proxy can do more than the demo needs")]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "a helper of the tests: it can more than the demo needs, and may fail loudly"
+)]
 mod proxy;
 mod scenario;
 mod subscriber;
@@ -37,6 +41,7 @@ use outrider::uplink::LinkMonitor;
 use options::Options;
 use scenario::Scenario;
 
+#[expect(clippy::print_stderr, reason = "there is no log in the demo: what goes wrong is said here")]
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,

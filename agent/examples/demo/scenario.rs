@@ -13,19 +13,18 @@ use crate::options::Options;
 /// The vehicle's time runs so many times faster than the clock on the wall.
 pub(crate) const SPEED: f64 = 4.0;
 
-/// Kinds of faults in the order in which they come, with how long each lasts and whether the car must be moving.
-const FAULTS: [(&str, u64, bool); 8] = [
-    ("stuck:EngineSpeed", 8, true),
-    ("missing:EngineData1", 5, false),
-    ("drift:VehicleSpeed:1.5", 12, true),
-    ("flood:BrakeData1:8", 5, false),
-    ("replay:EngineSpeed", 8, true),
-    ("imbalance:7", 12, false),
-    ("leak", 14, false),
-    ("crash", 5, true),
+/// Kinds of faults in the order in which they come, with how long each lasts, how long its traces last (coolant has to
+/// warm up again, a car that stopped has to get going), and whether it shows only while the car moves. Seconds.
+const FAULTS: [(&str, u64, u64, bool); 8] = [
+    ("stuck:EngineSpeed", 8, 7, true),
+    ("missing:EngineData1", 5, 7, false),
+    ("leak", 12, 15, false),
+    ("drift:VehicleSpeed:1.5", 10, 7, true),
+    ("flood:BrakeData1:8", 5, 7, false),
+    ("replay:EngineSpeed", 8, 7, true),
+    ("imbalance:7", 12, 7, false),
+    ("crash", 5, 30, true),
 ];
-/// Between a fault's end and the next one's start.
-const PAUSE_S: u64 = 8;
 /// No fault before the model has warmed up and the car has got going.
 const FIRST_S: u64 = 15;
 /// The car counts as moving from here on, km/h.
@@ -105,14 +104,12 @@ fn schedule(seed: u64, length: Duration) -> Result<Vec<ScheduledFault>, Box<dyn 
     let moving = moving_seconds(seed, length.as_secs());
     let mut faults = Vec::new();
     let mut next = FIRST_S;
-    for (kind, duration, needs_moving) in FAULTS.iter().cycle() {
-        let good =
-            |start: u64| !needs_moving || (start..start + duration).all(|s| moving.get(s as usize).is_some_and(|m| *m));
-        let end = length.as_secs().saturating_sub(duration + PAUSE_S);
+    for (kind, duration, traces, needs_moving) in FAULTS.iter().cycle() {
+        let good = |start: u64| !needs_moving || (start..start + duration).all(|s| at(&moving, s).is_some_and(|m| *m));
+        let end = length.as_secs().saturating_sub(duration + 7);
         let Some(start) = (next..=end).find(|&s| good(s)) else { break };
         faults.push(format!("{kind}@{start}+{duration}").parse()?);
-        // What a crash stops takes a while to get going again.
-        next = start + duration + if *kind == "crash" { 4 * PAUSE_S } else { PAUSE_S };
+        next = start + duration + traces;
     }
     Ok(faults)
 }
@@ -134,9 +131,15 @@ fn moving_seconds(seed: u64, length: u64) -> Vec<bool> {
             continue;
         }
         let value = plan.decode(message, frame.payload()).signals().find(|s| s.signal == signal);
-        if let (Some(sample), Some(slot)) = (value, moving.get_mut((frame.time_ns / 1_000_000_000) as usize)) {
+        if let (Some(sample), Some(slot)) =
+            (value, usize::try_from(frame.time_ns / 1_000_000_000).ok().and_then(|s| moving.get_mut(s)))
+        {
             *slot &= sample.value >= MOVING;
         }
     }
     moving
+}
+
+fn at(seconds: &[bool], second: u64) -> Option<&bool> {
+    seconds.get(usize::try_from(second).ok()?)
 }

@@ -17,8 +17,10 @@ use serde::Deserialize;
 pub(crate) struct Received {
     /// Completeness.
     pub(crate) audit: Audit,
-    /// Anomalies that were raised: when they began, and the feature that contributed most.
+    /// Anomalies that were raised or got worse: when, and the feature that contributed most.
     pub(crate) anomalies: Vec<Raised>,
+    /// Class of the last anomaly that was counted.
+    open_class: Option<String>,
     /// Messages that could not be read.
     pub(crate) unreadable: u64,
 }
@@ -106,15 +108,15 @@ impl Received {
             if item.kind != "anomaly" {
                 continue;
             }
-            // An anomaly that gets worse says so at once, in a more important class.
-            if let Some(open) = self.anomalies.iter_mut().rfind(|a| item.t >= a.time_ns)
-                && item.class == "critical"
-                && item.body.phase.as_deref() == Some("ongoing")
-            {
-                open.class = item.class;
-                continue;
-            }
-            if item.body.phase.as_deref() == Some("raised") && self.anomalies.iter().all(|a| a.seq != item.seq) {
+            // An anomaly counts when it is raised, and again when it gets worse: a crash in the middle of another fault.
+            let worse = self.open_class.as_deref() == Some("alert") && item.class == "critical";
+            let counts = match item.body.phase.as_deref() {
+                Some("raised") => true,
+                Some("ongoing") => worse,
+                _ => false,
+            };
+            if counts && self.anomalies.iter().all(|a| a.seq != item.seq) {
+                self.open_class = Some(item.class.clone());
                 let cause = item.body.top.into_iter().flatten().next().map_or_else(String::new, |top| top.name);
                 self.anomalies.push(Raised { seq: item.seq, time_ns: item.t, class: item.class, cause });
             }

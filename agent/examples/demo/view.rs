@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use outrider::engine::{Engine, SignalId};
-use outrider::event::{AnomalyPhase, Body, Event};
+use outrider::event::{AnomalyPhase, Body, Class, Event};
 use outrider::outbox::OutboxStat;
 use outrider::runtime::Observer;
 use outrider::uplink::{LinkSnapshot, LinkState};
@@ -104,17 +104,24 @@ fn describe(event: &Event) -> Option<String> {
         Body::Anomaly(anomaly) => {
             let cause = anomaly.top.first().map_or("", |top| &*top.name);
             match anomaly.phase {
-                AnomalyPhase::Raised => Some(format!("{:<9}  anomaly, score {}, {cause}", event.class, anomaly.score)),
+                AnomalyPhase::Raised => {
+                    Some(format!("{:9}  anomaly, score {}, {cause}", event.class.name(), anomaly.score))
+                }
                 AnomalyPhase::Cleared => {
-                    Some(format!("{:<9}  anomaly over, highest score {}", event.class, anomaly.score))
+                    Some(format!("{:9}  anomaly over, highest score {}", event.class.name(), anomaly.score))
+                }
+                AnomalyPhase::Ongoing if event.class == Class::Critical => {
+                    Some(format!("{:9}  anomaly goes on, score {}, {cause}", event.class.name(), anomaly.score))
                 }
                 AnomalyPhase::Ongoing => None,
             }
         }
-        Body::Message(message) => Some(format!("{:<9}  message {} is {}", event.class, message.name, message.state)),
-        Body::Agent(agent) => Some(format!("{:<9}  agent {}", event.class, agent.state)),
+        Body::Message(message) => {
+            Some(format!("{:9}  message {} is {}", event.class.name(), message.name, message.state))
+        }
+        Body::Agent(agent) => Some(format!("{:9}  agent {}", event.class.name(), agent.state)),
         Body::Model(model) => {
-            Some(format!("{:<9}  model {} {}: {}", event.class, model.name, model.state, model.reason))
+            Some(format!("{:9}  model {} {}: {}", event.class.name(), model.name, model.state, model.reason))
         }
         _ => None,
     }
@@ -178,7 +185,7 @@ impl Screen {
                 None => write!(text, "  {name:<24}         - {unit}{end}")?,
             }
         }
-        let bar = |score: f64| "#".repeat((score.clamp(0.0, 4.0) * 10.0).round() as usize);
+        let bar = |score: f64| "#".repeat((1..=40).filter(|n| score * 10.0 >= f64::from(*n)).count());
         match state.score {
             Some(score) => write!(text, "{end}  anomaly score {score:>8.2}  {}{end}", bar(score))?,
             None => write!(text, "{end}  anomaly score        -{end}")?,

@@ -32,7 +32,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     let engine = config.engine.build()?;
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
     let source = source::open(source_config, engine.catalog())?;
-    let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config.clone(), identity.clone(), clock::wall_ns())?;
+    let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, identity.clone(), clock::wall_ns())?;
     if config.mqtt.is_none() {
         tracing::warn!("no [uplink.mqtt]: events stay in the outbox");
     }

@@ -283,7 +283,8 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
             return Err(reader.error(&entry.name, "more than 128 buses"));
         }
         let load = |dbc: &Spanned<String>| {
-            Database::load(&reader.resolve(dbc.get_ref())).map_err(|error| reader.error(dbc, format!("bus.dbc: {error}")))
+            Database::load(&reader.resolve(dbc.get_ref()))
+                .map_err(|error| reader.error(dbc, format!("bus.dbc: {error}")))
         };
         let databases = entry.dbc.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         buses.push(Bus { name: name.as_str().into(), plan: Arc::new(compile(&databases, warnings)) });

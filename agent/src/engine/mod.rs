@@ -206,8 +206,7 @@ impl Engine {
         if self.now_ns == 0 || now_ns - self.now_ns > JUMP_NS {
             self.jump(now_ns);
         }
-        loop {
-            let Some(timer) = self.timers.iter_mut().min_by_key(|t| t.due_ns) else { break };
+        while let Some(timer) = self.timers.iter_mut().min_by_key(|t| t.due_ns) {
             if timer.due_ns > now_ns {
                 self.next_due_ns = timer.due_ns;
                 break;

@@ -140,7 +140,8 @@ fn a_collection_sends_changes_then_everything_as_heartbeat() {
         };
         engine.frame(&motor(ms, speed), &mut events);
     }
-    let sent: Vec<(u64, Vec<(&str, Option<f64>)>)> = events
+    type Sent<'a> = (u64, Vec<(&'a str, Option<f64>)>);
+    let sent: Vec<Sent> = events
         .iter()
         .map(|e| {
             let Body::Signals(signals) = &e.body else { panic!("{e:?}") };

@@ -271,7 +271,7 @@ fn feature(raw: &RawFeature, period_ms: u64) -> Result<ModelFeature, String> {
         let advice = if function.has_window() { "needs `window_ms`" } else { "takes no `window_ms`" };
         return Err(format!("its function {advice}"));
     }
-    if raw.window_ms % period_ms != 0 {
+    if !raw.window_ms.is_multiple_of(period_ms) {
         return Err(format!("window_ms = {}: it must be a multiple of period_ms = {period_ms}", raw.window_ms));
     }
     let window = usize::try_from(raw.window_ms / period_ms).unwrap_or(usize::MAX);

@@ -139,8 +139,8 @@ fn check_parity(
     network.run(&vector.input, &mut output).map_err(bad)?;
     let tolerance = manifest.parity.tolerance;
     for (index, (&found, &expected)) in output.iter().zip(&vector.output).enumerate() {
-        // Not `>`: a NaN must fail.
-        if !((found - expected).abs() <= tolerance) {
+        let difference = (found - expected).abs();
+        if difference.is_nan() || difference > tolerance {
             return Err(ModelError::Parity { path: path.into(), index, found, expected, tolerance });
         }
     }

@@ -103,21 +103,23 @@ impl<F: Frames> Source for Paced<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use can_decoders::{BusId, CanId, FrameKind};
 
     use super::*;
 
-    struct List(std::vec::IntoIter<u64>);
+    struct List(VecDeque<u64>);
 
     impl Frames for List {
         fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
             let id = CanId::standard(1).unwrap();
-            Ok(self.0.next().map(|t| Frame::new(t, BusId(0), id, FrameKind::Data, &[]).unwrap()))
+            Ok(self.0.pop_front().map(|t| Frame::new(t, BusId(0), id, FrameKind::Data, &[]).unwrap()))
         }
     }
 
     fn play(times: &[u64], speed: Option<f64>) -> (Vec<u64>, Vec<Progress>, Duration) {
-        let mut source = Paced::new(List(times.to_vec().into_iter()), speed);
+        let mut source = Paced::new(List(times.iter().copied().collect()), speed);
         let (mut seen, mut progress, start) = (Vec::new(), Vec::new(), Instant::now());
         loop {
             let mut batch = Vec::with_capacity(4);
