@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use can_decoders::{Database, Plan, SignalIndex};
+use can_decoders::{Database, Plan};
 use outrider::source::sim::{self, ScheduledFault, SimConfig, Simulation};
 
 use crate::options::Options;
@@ -13,22 +13,32 @@ use crate::options::Options;
 /// The vehicle's time runs so many times faster than the clock on the wall.
 pub(crate) const SPEED: f64 = 4.0;
 
-/// Kinds of faults in the order in which they come, with how long each lasts, how long its traces last (coolant has to
-/// warm up again, a car that stopped has to get going), and whether it shows only while the car moves. Seconds.
-const FAULTS: [(&str, u64, u64, bool); 8] = [
-    ("stuck:EngineSpeed", 8, 7, true),
-    ("missing:EngineData1", 5, 7, false),
-    ("leak", 12, 15, false),
-    ("drift:VehicleSpeed:1.5", 10, 7, true),
-    ("flood:BrakeData1:8", 5, 7, false),
-    ("replay:EngineSpeed", 8, 7, true),
-    ("imbalance:7", 12, 7, false),
-    ("crash", 5, 30, true),
+/// When a fault can show.
+#[derive(Clone, Copy)]
+enum Shows {
+    Always,
+    /// While the car gets faster or slower: a sensor that is stuck at what is true is not wrong.
+    Changing,
+    /// While the car is fast: what stands cannot crash.
+    Fast,
+}
+
+/// A kind of fault, how long it lasts, and how long its traces last (coolant has to warm up again, a car that stopped has
+/// to get going). Seconds.
+struct Kind(&'static str, u64, u64, Shows);
+
+const FAULTS: [Kind; 8] = [
+    Kind("stuck:EngineSpeed", 8, 7, Shows::Changing),
+    Kind("missing:EngineData1", 5, 7, Shows::Always),
+    Kind("leak", 10, 15, Shows::Always),
+    Kind("drift:VehicleSpeed:1.5", 10, 7, Shows::Changing),
+    Kind("flood:BrakeData1:8", 5, 7, Shows::Always),
+    Kind("replay:VehicleSpeed", 8, 7, Shows::Changing),
+    Kind("imbalance:7", 12, 7, Shows::Always),
+    Kind("crash", 5, 20, Shows::Fast),
 ];
-/// No fault before the model has warmed up and the car has got going.
+/// No fault before the model has warmed up.
 const FIRST_S: u64 = 15;
-/// The car counts as moving from here on, km/h.
-const MOVING: f64 = 25.0;
 
 pub(crate) struct Scenario {
     seed: u64,
@@ -99,47 +109,56 @@ impl Scenario {
     }
 }
 
-/// Drives ahead, to put faults that need a moving car where it moves.
+/// Drives ahead, and puts each fault where it can show: of those that are left always the one that can come first.
 fn schedule(seed: u64, length: Duration) -> Result<Vec<ScheduledFault>, Box<dyn Error>> {
-    let moving = moving_seconds(seed, length.as_secs());
+    let speeds = speeds(seed, length.as_secs())?;
     let mut faults = Vec::new();
     let mut next = FIRST_S;
-    for (kind, duration, traces, needs_moving) in FAULTS.iter().cycle() {
-        let good = |start: u64| !needs_moving || (start..start + duration).all(|s| at(&moving, s).is_some_and(|m| *m));
-        let end = length.as_secs().saturating_sub(duration + 7);
-        let Some(start) = (next..=end).find(|&s| good(s)) else { break };
-        faults.push(format!("{kind}@{start}+{duration}").parse()?);
+    let mut left: Vec<&Kind> = FAULTS.iter().collect();
+    loop {
+        let earliest = |kind: &&Kind| (next..speeds.len() as u64).find(|&start| can_show(kind, start, &speeds));
+        let first = left.iter().enumerate().filter_map(|(i, kind)| Some((earliest(kind)?, i))).min();
+        let Some((start, i)) = first else { return Ok(faults) };
+        let Kind(name, duration, traces, _) = left.remove(i);
+        faults.push(format!("{name}@{start}+{duration}").parse()?);
         next = start + duration + traces;
+        if left.is_empty() {
+            left = FAULTS.iter().collect();
+        }
     }
-    Ok(faults)
 }
 
-/// For each second of a drive without faults, whether the car moves.
-fn moving_seconds(seed: u64, length: u64) -> Vec<bool> {
-    let Ok(simulation) = Simulation::new(SimConfig { seed, ..SimConfig::default() }) else { return Vec::new() };
-    let speed = sim::DBC.iter().zip(0u8..).find_map(|((_, file, text), bus)| {
-        let plan = Plan::compile(&[Database::parse(file, text.as_bytes()).ok()?]);
-        let signal =
-            (0u32..).zip(plan.signals()).find(|(_, s)| &*s.name == "VehicleSpeed").map(|(i, _)| SignalIndex(i))?;
-        Some((bus, plan, signal))
-    });
-    let Some((bus, plan, signal)) = speed else { return Vec::new() };
-    let message = plan.signal(signal).message;
-    let mut moving = vec![true; usize::try_from(length).unwrap_or(0)];
-    for frame in simulation.take_while(|f| f.time_ns < length * 1_000_000_000) {
-        if frame.bus.0 != bus || plan.find(frame.id) != Some(message) {
+/// True when a fault that starts then is over, and found, before the drive ends, and differs from the truth meanwhile.
+fn can_show(Kind(_, duration, _, shows): &Kind, start: u64, speeds: &[f64]) -> bool {
+    let part = |from: u64, to: u64| speeds.get(usize::try_from(from).ok()?..usize::try_from(to).ok()?);
+    let Some(during) = part(start, start + duration) else { return false };
+    if part(start, start + duration + 7).is_none() {
+        return false;
+    }
+    let (low, high) = during.iter().fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(*s), high.max(*s)));
+    match shows {
+        Shows::Always => true,
+        Shows::Changing => low > 15.0 && high - low > 10.0,
+        Shows::Fast => during.first().is_some_and(|s| *s > 30.0),
+    }
+}
+
+/// The car's speed at each second of a drive without faults, km/h.
+fn speeds(seed: u64, length: u64) -> Result<Vec<f64>, Box<dyn Error>> {
+    let (_, file, text) = sim::DBC[0];
+    let plan = Plan::compile(&[Database::parse(file, text.as_bytes())?]);
+    let message = plan.find_message("VehicleSpeedData").ok_or("the simulated car tells no speed")?;
+    let signal = plan.find_signal(message, "VehicleSpeed").ok_or("the simulated car tells no speed")?;
+    let mut speeds = Vec::new();
+    for frame in Simulation::new(SimConfig { seed, ..SimConfig::default() })? {
+        let second = frame.time_ns / 1_000_000_000;
+        if second >= length {
+            break;
+        }
+        if frame.bus.0 != 0 || plan.find(frame.id) != Some(message) || (speeds.len() as u64) > second {
             continue;
         }
-        let value = plan.decode(message, frame.payload()).signals().find(|s| s.signal == signal);
-        if let (Some(sample), Some(slot)) =
-            (value, usize::try_from(frame.time_ns / 1_000_000_000).ok().and_then(|s| moving.get_mut(s)))
-        {
-            *slot &= sample.value >= MOVING;
-        }
+        speeds.extend(plan.decode(message, frame.payload()).signals().find(|s| s.signal == signal).map(|s| s.value));
     }
-    moving
-}
-
-fn at(seconds: &[bool], second: u64) -> Option<&bool> {
-    seconds.get(usize::try_from(second).ok()?)
+    Ok(speeds)
 }
