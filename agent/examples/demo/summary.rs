@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use outrider::runtime::Outcome;
+use outrider::source::sim::ScheduledFault;
 
 use crate::scenario::Scenario;
 use crate::subscriber::{Raised, Received};
@@ -42,8 +43,8 @@ pub(crate) fn print(scenario: &Scenario, outcome: &Outcome, received: &Received,
         for (fault, found) in scenario.faults.iter().zip(&found) {
             let kind = fault.kind.to_string();
             match found {
-                Some((raised, after)) => {
-                    writeln!(out, "    {kind:<24} found after {after:.1} s as {} by {}", raised.class, raised.cause)?
+                Some(Found { after, cause, class }) => {
+                    writeln!(out, "    {kind:<24} found after {after:.1} s, {class}, by {cause}")?;
                 }
                 None => writeln!(out, "    {kind:<24} NOT FOUND")?,
             }
@@ -58,28 +59,29 @@ pub(crate) fn print(scenario: &Scenario, outcome: &Outcome, received: &Received,
     Ok(good)
 }
 
-/// For each fault the first anomaly that belongs to it, and how many anomalies belong to none.
-fn match_up<'a>(
-    scenario: &Scenario,
-    received: &'a Received,
-    outcome: &Outcome,
-) -> (Vec<Option<(&'a Raised, f64)>>, usize) {
-    let start_ns = outcome.first_ns;
-    let seconds = |raised: &Raised| Duration::from_nanos(raised.time_ns.saturating_sub(start_ns)).as_secs_f64();
-    let belongs = |raised: &Raised, index: usize| {
-        let fault = &scenario.faults[index];
-        let at = seconds(raised);
-        (fault.start.as_secs_f64()..=(fault.start + fault.duration + AFTER).as_secs_f64()).contains(&at)
+/// What was received about a fault.
+struct Found<'a> {
+    /// Seconds from its start to the first anomaly.
+    after: f64,
+    /// What contributed most to that.
+    cause: &'a str,
+    /// The most important class that an anomaly during the fault had.
+    class: &'static str,
+}
+
+/// For each fault what was found of it, and how many anomalies belong to none.
+fn match_up<'a>(scenario: &Scenario, received: &'a Received, outcome: &Outcome) -> (Vec<Option<Found<'a>>>, usize) {
+    let seconds = |raised: &Raised| Duration::from_nanos(raised.time_ns.saturating_sub(outcome.first_ns)).as_secs_f64();
+    let belongs = |raised: &Raised, fault: &ScheduledFault| {
+        let (start, end) = (fault.start, fault.start + fault.duration + AFTER);
+        (start.as_secs_f64()..=end.as_secs_f64()).contains(&seconds(raised))
     };
-    let all = 0..scenario.faults.len();
-    let found = all
-        .clone()
-        .map(|i| {
-            let first =
-                received.anomalies.iter().filter(|raised| belongs(raised, i)).min_by_key(|raised| raised.time_ns);
-            first.map(|raised| (raised, seconds(raised) - scenario.faults[i].start.as_secs_f64()))
-        })
-        .collect();
-    let false_alarms = received.anomalies.iter().filter(|raised| !all.clone().any(|i| belongs(raised, i))).count();
-    (found, false_alarms)
+    let found = |fault: &ScheduledFault| {
+        let of_fault = || received.anomalies.iter().filter(|raised| belongs(raised, fault));
+        let first = of_fault().min_by_key(|raised| raised.time_ns)?;
+        let class = if of_fault().any(|raised| raised.class == "critical") { "critical" } else { "alert" };
+        Some(Found { after: seconds(first) - fault.start.as_secs_f64(), cause: &first.cause, class })
+    };
+    let stray = |raised: &&Raised| !scenario.faults.iter().any(|fault| belongs(raised, fault));
+    (scenario.faults.iter().map(found).collect(), received.anomalies.iter().filter(stray).count())
 }
