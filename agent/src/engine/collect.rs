@@ -81,7 +81,7 @@ impl Collector {
         self.spec.period_ns
     }
 
-    /// The signals whose every sample [`Collector::sample`] wants, with their positions.
+    /// The signals of which every sample is wanted; a sample is told with its position here.
     pub fn sampled(&self) -> &[SignalId] {
         if self.spec.mode == Mode::Aggregate { &self.spec.signals } else { &[] }
     }

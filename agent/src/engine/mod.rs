@@ -240,6 +240,8 @@ impl Engine {
         for timer in &mut self.timers {
             timer.due_ns = now_ns.next_multiple_of(timer.period_ns);
         }
+        // Not left for later: after a step back, what was due next would lie far ahead.
+        self.next_due_ns = self.timers.iter().map(|t| t.due_ns).min().unwrap_or(now_ns);
         self.now_ns = now_ns;
     }
 

@@ -35,7 +35,7 @@ impl<F: Frames> Paced<F> {
     /// How long until the held frame is due; zero when it is.
     fn wait(&mut self, frame_ns: u64) -> Duration {
         let Some(speed) = self.speed else { return Duration::ZERO };
-        if frame_ns + BACK_NS < self.last_ns {
+        if frame_ns.saturating_add(BACK_NS) < self.last_ns {
             self.anchor = None;
         }
         let (start, start_ns) = *self.anchor.get_or_insert_with(|| (Instant::now(), frame_ns));

@@ -1,6 +1,6 @@
 //! SocketCAN: frames from the kernel's CAN interfaces.
 //!
-//! A bus is opened by [`PassiveBus`], which has no way to send: the socket is private to this
+//! A bus is opened by `PassiveBus`, which has no way to send: the socket is private to this
 //! module and only ever read. Frames carry the kernel's own receive stamp. All interfaces are
 //! polled by one thread; what is pending on them is put in the order of its stamps.
 
