@@ -28,6 +28,7 @@ fn table(text: &str) -> (Vec<String>, Vec<Vec<f64>>) {
 }
 
 #[test]
+#[expect(clippy::cast_possible_truncation, reason = "the network computes in f32")]
 fn a_score_is_what_the_manifest_says_of_the_features() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("drive.log");

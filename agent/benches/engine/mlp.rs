@@ -70,7 +70,7 @@ fn manifest(drive: &Drive, network: &[u8], parity: &[u8]) -> String {
             ("delta\"\nwindow_ms = 500", 0.0),
             ("max\"\nwindow_ms = 1000", total.1 / total.0),
         ][i % 5];
-        let signal = drive.catalog.signal_name(outrider::engine::SignalId(id));
+        let signal = drive.catalog.signal_names(&[outrider::engine::SignalId(id)]).remove(0);
         let spread = spread(total);
         write!(
             text,

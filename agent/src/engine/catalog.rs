@@ -3,6 +3,7 @@
 //! A signal is `Message.Signal`, or just `Signal` where that is unique; `bus:` before either picks
 //! the bus. Collections may also say `Message.*` or `*`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use can_decoders::{BusId, MessageIndex, Plan, SignalIndex};
@@ -129,16 +130,21 @@ impl Catalog {
         (&self.buses[bus], self.buses[bus].plan.signal(SignalIndex(id.0 - self.signal_base[bus])))
     }
 
-    /// `Message.Signal`, with the bus before it where another bus has the same.
-    pub fn signal_name(&self, id: SignalId) -> Arc<str> {
-        let (bus, signal) = self.signal(id);
-        let short = format!("{}.{}", bus.plan.message(signal.message).name, signal.name);
-        let twins = self.all_signals().filter(|&other| other != id).any(|other| {
-            let (other_bus, other_signal) = self.signal(other);
-            other_signal.name == signal.name
-                && other_bus.plan.message(other_signal.message).name == bus.plan.message(signal.message).name
-        });
-        if twins { format!("{}:{short}", bus.name).into() } else { short.into() }
+    /// The names that events give to signals: `Message.Signal`, with the bus before it where another bus has the same.
+    pub fn signal_names(&self, ids: &[SignalId]) -> Vec<Arc<str>> {
+        let short = |id| {
+            let (bus, signal) = self.signal(id);
+            (&*bus.plan.message(signal.message).name, &*signal.name)
+        };
+        let mut bearers = HashMap::<_, u32>::new();
+        for id in self.all_signals() {
+            *bearers.entry(short(id)).or_default() += 1;
+        }
+        let name = |&id: &SignalId| match short(id) {
+            of if bearers[&of] > 1 => self.full_signal_name(id).into(),
+            (message, signal) => format!("{message}.{signal}").into(),
+        };
+        ids.iter().map(name).collect()
     }
 
     fn all_signals(&self) -> impl Iterator<Item = SignalId> + use<> {

@@ -68,7 +68,7 @@ impl Collector {
         spec.signals.dedup();
         // In the order that the names have in events, so that nothing is left to sort at each grid point.
         let mut named: Vec<(Arc<str>, SignalId)> =
-            spec.signals.iter().map(|&id| (catalog.signal_name(id), id)).collect();
+            catalog.signal_names(&spec.signals).into_iter().zip(spec.signals).collect();
         named.sort_by(|a, b| canonical_order(&a.0, &b.0));
         let (names, signals): (Vec<_>, Vec<_>) = named.into_iter().unzip();
         spec.signals = signals;

@@ -113,7 +113,9 @@ fn names_lead_to_signals_or_say_why_not() {
     let catalog = catalog(&["can0", "can1"]);
     assert!(matches!(catalog.find_signal("Motor.Speed"), Err(NameError::Ambiguous { .. })));
     let id = catalog.find_signal("can1:Motor.Speed").unwrap();
-    assert_eq!(&*catalog.signal_name(id), "can1:Motor.Speed");
+    assert_eq!(&*catalog.signal_names(&[id])[0], "can1:Motor.Speed");
+    let alone = self::catalog(&["can1"]);
+    assert_eq!(&*alone.signal_names(&[alone.find_signal("Speed").unwrap()])[0], "Motor.Speed");
     assert_eq!(catalog.select("can0:Motor.*").unwrap().len(), 2);
     assert_eq!(catalog.select("*").unwrap().len(), 6);
     let error = catalog.find_signal("can0:Motor.speed").unwrap_err().to_string();
