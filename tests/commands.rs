@@ -225,7 +225,7 @@ fn replay_prints_the_same_bytes_each_time_and_the_same_events_in_both_formats() 
     }
     let kind = |kind: &str| from_json.iter().filter(|event| event["kind"] == kind).count();
     assert!((590..=600).contains(&kind("signals")), "{}", kind("signals"));
-    assert_eq!((kind("message"), kind("aggregates")), (2, 5));
+    assert_eq!((kind("message"), kind("aggregates")), (2, 6));
 }
 
 #[test]
@@ -385,6 +385,56 @@ fn check_tells_good_from_bad() {
         assert_eq!((code, out.as_str()), (Some(1), ""), "{to}: {err}");
         assert!(err.contains(&format!("bad.toml:{line}: ")) && err.contains(word), "{to}: {err}");
     }
+}
+
+/// What would keep the agent from starting, or from sending.
+#[test]
+fn check_looks_at_the_source_and_the_uplink() {
+    let drive = Drive::new();
+    let text = std::fs::read_to_string(&drive.config).unwrap();
+    let file = drive.dir.path().join("bad.toml");
+    let socketcan = "\n[source]\nkind = \"socketcan\"\n";
+    let mqtts = "\n[uplink.mqtt]\nurl = \"mqtts://gateway.example:8883\"\nca_file = \"gone.pem\"\n";
+    for (text, words) in [
+        (text.replace("\"can1\"", "\"*\"") + socketcan, ["bad.toml:26: ", "\"*\""]),
+        (format!("[vehicle]\nid = \"a\"\n{socketcan}"), ["bad.toml:4: ", "[[bus]]"]),
+        (text.clone() + mqtts, ["bad.toml: [uplink.mqtt]: ", "gone.pem"]),
+        (
+            text.clone() + "\n[outbox]\ndir = \"outbox\"\nquota_mib = 20000\n",
+            ["bad.toml:28: ", "quota_mib = 20000: it must be from 4 to 16384"],
+        ),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let (code, out, err) = ended(&run(&["check", "-c", arg(&file)]));
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+        assert!(words.iter().all(|word| err.contains(word)), "{words:?}: {err}");
+    }
+}
+
+/// The order of the buses in the configuration decides nothing.
+#[test]
+fn the_bus_for_all_others_may_come_first() {
+    let drive = Drive::new();
+    let text = std::fs::read_to_string(&drive.config).unwrap();
+    let others = format!("[[bus]]\nname = \"*\"\ndbc = [{:?}]\n\n[[bus]]", data("small.dbc"));
+    let config = drive.dir.path().join("others.toml");
+    std::fs::write(&config, text.replacen("[[bus]]", &others, 1)).unwrap();
+    let log = "(1700000000.000000) can0 100#A00F140001FF9C00\n(1700000000.010000) can9 100#A00F140001FF9C00\n";
+    let replay = run_with_input(&["replay", "-", "-c", arg(&config)], log.as_bytes());
+    let events = good(&replay);
+    let health: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    let frames = |bus: &str| health["body"]["buses"][bus]["frames"].as_u64().unwrap();
+    assert_eq!((frames("*"), frames("can0"), frames("can1")), (1, 1, 0), "{events}");
+}
+
+#[test]
+fn where_there_is_no_outbox_none_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["stat", "list", "export"] {
+        let (code, out, err) = ended(&run(&["outbox", command, arg(dir.path())]));
+        assert!(code == Some(1) && out.is_empty() && err.contains(arg(dir.path())), "{err}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "looking leaves nothing behind");
 }
 
 #[test]

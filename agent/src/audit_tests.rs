@@ -6,7 +6,11 @@ use super::*;
 use crate::event::{AgentState, Body, Event, Gap, Identity};
 
 fn event(class: Class, seq: u64) -> Vec<u8> {
-    encode(class, Body::Agent(AgentState { state: "started", version: "0" }), seq)
+    encode(
+        class,
+        Body::Agent(AgentState { state: "started", version: "0", counters: crate::event::NameMap::new(Vec::new()) }),
+        seq,
+    )
 }
 
 fn gap(ranges: &[(u64, u64)], seq: u64) -> Vec<u8> {

@@ -169,12 +169,14 @@ impl Body {
 }
 
 /// Body of kind `agent`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AgentState {
-    /// `started` or `stopping`.
+    /// `started`, `running` or `stopping`.
     pub state: &'static str,
     /// The agent's version.
     pub version: &'static str,
+    /// What the parts around the engine dropped, refused or could not read since the start, by cause.
+    pub counters: NameMap<u64>,
 }
 
 /// Where an anomaly is in its life.
@@ -304,13 +306,13 @@ pub struct MessageState {
 /// Body of kind `model`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelState {
-    /// The model's name.
+    /// The model's name; of a refused one that of its directory.
     pub name: Arc<str>,
-    /// `benched`.
+    /// `refused` at the start, or `benched` later.
     pub state: &'static str,
     /// Why.
     pub reason: String,
-    /// The model's version.
+    /// The model's version; empty for a refused one.
     pub version: Arc<str>,
 }
 

@@ -8,7 +8,11 @@ mod schema;
 fn samples() -> Vec<Event> {
     let name: Arc<str> = "EngineSpeed".into();
     let bodies = vec![
-        Body::Agent(AgentState { state: "started", version: "0.1.0" }),
+        Body::Agent(AgentState {
+            state: "started",
+            version: "0.1.0",
+            counters: NameMap::new(vec![("queue_overflow".into(), 7), ("bad_lines".into(), 1)]),
+        }),
         Body::Anomaly(Anomaly {
             top: vec![Contribution { name: name.clone(), part: 4.2, expected: Some(800.0), observed: Some(3000.5) }],
             model: "demo".into(),
@@ -28,7 +32,7 @@ fn samples() -> Vec<Event> {
             buses: NameMap::new(vec![("can1".into(), BusHealth::default()), ("can0".into(), BusHealth::default())]),
             silent: 1,
             late_frames: 2,
-            counters: NameMap::new(vec![("queue_overflow".into(), 7), ("bad_lines".into(), 1)]),
+            counters: NameMap::new(vec![("unrouted_frames".into(), 7), ("time_jumps".into(), 1)]),
         }),
         Body::Message(MessageState {
             bus: "can0".into(),
@@ -95,7 +99,14 @@ fn variants() -> Vec<Event> {
         }
         let mut with = |body| events.push(Event { body, ..sample.clone() });
         match &sample.body {
-            Body::Agent(agent) => with(Body::Agent(AgentState { state: "stopping", ..agent.clone() })),
+            Body::Agent(agent) => {
+                with(Body::Agent(AgentState { state: "running", ..agent.clone() }));
+                with(Body::Agent(AgentState {
+                    state: "stopping",
+                    counters: NameMap::new(Vec::new()),
+                    ..agent.clone()
+                }));
+            }
             Body::Anomaly(anomaly) => {
                 for phase in [AnomalyPhase::Raised, AnomalyPhase::Ongoing, AnomalyPhase::Cleared] {
                     let none = Contribution { name: "a".into(), part: 1.0, expected: None, observed: None };
@@ -116,7 +127,8 @@ fn variants() -> Vec<Event> {
                 }));
             }
             Body::Message(message) => with(Body::Message(MessageState { state: "back", ..message.clone() })),
-            Body::Model(_) | Body::Signals(_) | Body::Aggregates(_) => {}
+            Body::Model(model) => with(Body::Model(ModelState { state: "refused", ..model.clone() })),
+            Body::Signals(_) | Body::Aggregates(_) => {}
         }
     }
     events

@@ -76,6 +76,17 @@ impl Agent {
         Self { child, log }
     }
 
+    /// As [`Self::start`], with a pipe to its standard input.
+    pub(crate) fn start_with_pipe(config: &Path) -> (Self, std::process::ChildStdin) {
+        let log = config.with_file_name("run.log");
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let mut command = outrider();
+        command.args(["run", "-c", arg(config)]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file);
+        let mut child = command.spawn().unwrap();
+        let pipe = child.stdin.take().unwrap();
+        (Self { child, log }, pipe)
+    }
+
     /// Sends a signal, by name.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();

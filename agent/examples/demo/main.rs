@@ -79,6 +79,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         identity,
         source,
         engine,
+        refused: Vec::new(),
         outbox: outbox.clone(),
         mqtt: config.mqtt,
         monitor: monitor.clone(),
@@ -99,7 +100,8 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         if cut {
             link.cut();
         }
-        if passed >= scenario.length() {
+        // A recording ends by itself.
+        if scenario.is_simulated() && passed >= scenario.length() {
             stop.store(true, Ordering::Relaxed);
         }
         let stat = outrider::outbox::Outbox::stat(&*outrider::outbox::lock(&outbox));

@@ -7,7 +7,7 @@ use clap::Parser;
 /// A simulated vehicle, the real agent, an embedded broker; cut links, injected faults, a crash; and a count at the end.
 #[derive(Parser)]
 pub(crate) struct Options {
-    /// How long to drive, in minutes by the clock on the wall.
+    /// How long to drive, in minutes by the clock on the wall. A longer recording is played so much faster.
     #[arg(long, default_value_t = 0.8)]
     pub(crate) minutes: f64,
     /// Another seed is another drive.

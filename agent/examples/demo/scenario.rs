@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use can_decoders::candump::{LogReader, Options as LogOptions};
 use can_decoders::{Database, Plan};
 use outrider::source::sim::{self, ScheduledFault, SimConfig, Simulation};
 
@@ -43,16 +44,33 @@ const FIRST_S: u64 = 15;
 pub(crate) struct Scenario {
     seed: u64,
     length: Duration,
-    recording: Option<(PathBuf, Vec<PathBuf>)>,
+    recording: Option<Recording>,
     pub(crate) faults: Vec<ScheduledFault>,
+}
+
+/// A drive of one's own, played to its end.
+struct Recording {
+    log: PathBuf,
+    dbc: Vec<PathBuf>,
+    /// So many times faster than it was recorded that it fits into the demo.
+    speed: f64,
 }
 
 impl Scenario {
     /// # Errors
-    /// When a fault of the list above is not one that the simulation knows.
+    /// When a fault of the list above is not one that the simulation knows, or the recording cannot be read.
     pub(crate) fn new(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let length = Duration::from_secs_f64((options.minutes * 60.0).clamp(5.0, 86_400.0));
-        let recording = options.log.clone().map(|log| (log, options.dbc.clone()));
+        let mut length = Duration::from_secs_f64((options.minutes * 60.0).clamp(5.0, 86_400.0));
+        let recording = match &options.log {
+            None => None,
+            Some(log) => {
+                let whole = playing_time(log)?;
+                // A short one is not stretched.
+                length = length.min(whole.max(Duration::from_secs(1)));
+                let speed = (whole.as_secs_f64() / length.as_secs_f64()).max(1.0);
+                Some(Recording { log: log.clone(), dbc: options.dbc.clone(), speed })
+            }
+        };
         let faults = if recording.is_some() { Vec::new() } else { schedule(options.seed, length.mul_f64(SPEED))? };
         Ok(Self { seed: options.seed, length, recording, faults })
     }
@@ -79,12 +97,12 @@ impl Scenario {
              [uplink.mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nbackoff_min_ms = 100\nbackoff_max_ms = 1000\n"
         );
         match &self.recording {
-            Some((log, dbc)) => {
+            Some(Recording { log, dbc, speed }) => {
                 let files: Vec<PathBuf> = dbc.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
                 let log = std::path::absolute(log)?;
                 write!(
                     text,
-                    "\n[[bus]]\nname = \"*\"\ndbc = {files:?}\n\n[source]\nkind = \"replay\"\nlog = {log:?}\ntolerant = true\n\n\
+                    "\n[[bus]]\nname = \"*\"\ndbc = {files:?}\n\n[source]\nkind = \"replay\"\nlog = {log:?}\ntolerant = true\nspeed = {speed:?}\n\n\
                      [[collect]]\nname = \"signals\"\nsignals = [\"*\"]\nperiod_ms = 1000\n"
                 )?;
             }
@@ -107,6 +125,23 @@ impl Scenario {
         }
         Ok(text)
     }
+}
+
+/// How long a recording takes at its own pace. A step back in time costs nothing: the pace starts anew there.
+fn playing_time(log: &Path) -> Result<Duration, Box<dyn Error>> {
+    if log.as_os_str() == "-" {
+        return Err("--log needs a file: the recording is read twice".into());
+    }
+    let (mut whole_ns, mut last_ns) = (0u64, None);
+    for frame in LogReader::open(log, LogOptions { tolerant: true, ..LogOptions::default() })? {
+        let time_ns = frame?.time_ns;
+        whole_ns = whole_ns.saturating_add(time_ns.saturating_sub(last_ns.unwrap_or(time_ns)));
+        last_ns = Some(time_ns);
+    }
+    if last_ns.is_none() {
+        return Err(format!("{}: there is no frame in it", log.display()).into());
+    }
+    Ok(Duration::from_nanos(whole_ns))
 }
 
 /// Drives ahead, and puts each fault where it can show: of those that are left always the one that can come first.

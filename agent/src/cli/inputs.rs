@@ -22,8 +22,6 @@ pub(super) fn catalog(args: &[String]) -> Result<Catalog, CliError> {
             None => groups.push((bus.into(), vec![file.into()])),
         }
     }
-    // Frames carry the number of their bus: named buses come first, so that position and number agree.
-    groups.sort_by_key(|(name, _)| name == ANY_BUS);
     let mut warnings = Vec::new();
     let mut buses = Vec::new();
     for (name, files) in groups {
@@ -46,7 +44,7 @@ pub(super) fn warn_all(warnings: &[String]) {
 
 /// Opens a recording so that its frames carry the numbers of the catalog's buses.
 pub(super) fn open_log(path: &Path, tolerant: bool, catalog: &Catalog) -> Result<Log, CliError> {
-    let names = catalog.buses().iter().map(|bus| bus.name.to_string()).filter(|name| name != ANY_BUS).collect();
+    let names = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
     Ok(Log::open(path, tolerant, names)?)
 }
 

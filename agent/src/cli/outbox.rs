@@ -17,7 +17,7 @@ pub(super) enum OutboxCommand {
     List(Dir),
     /// Write all events that wait to standard output, as a CBOR sequence.
     #[command(
-        after_help = "Example:\n  outrider outbox export /var/lib/outrider > events.cbor && outrider audit events.cbor"
+        after_help = "Example:\n  outrider outbox export /var/lib/outrider > waiting.cbor && outrider audit received.cbor waiting.cbor"
     )]
     Export(Dir),
 }

@@ -81,7 +81,6 @@ fn play<S: Sink + Output>(
         engine.frame(&frame, sink);
         sink.failed()?;
     }
-    engine.report("bad_lines", log.bad_lines());
     engine.finish(sink);
     sink.finish()?;
     inputs::report_bad_lines(&log);

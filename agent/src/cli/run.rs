@@ -12,7 +12,7 @@ use crate::event::Identity;
 use crate::outbox::SledOutbox;
 use crate::runtime::{self, Parts, clock};
 use crate::source;
-use crate::uplink::LinkMonitor;
+use crate::uplink::{LinkMonitor, MqttUplink};
 
 pub(super) fn run(path: &Path) -> Result<(), CliError> {
     let config = Config::load(path)?;
@@ -29,7 +29,10 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
             .map_err(|source| CliError::File { path: "signal handler".into(), source })?;
     }
     let identity = Identity { vehicle: config.vehicle.clone(), boot: clock::boot_id() };
-    let engine = config.engine.build()?;
+    let (engine, refused) = config.engine.build_with_good_models();
+    for model in &refused {
+        tracing::error!("goes on without the model {}: {}", model.name, model.reason);
+    }
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
     let source = source::open(source_config, engine.catalog())?;
     let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, identity.clone(), clock::wall_ns())?;
@@ -40,6 +43,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         source,
         identity,
         engine,
+        refused,
         outbox: Arc::new(Mutex::new(outbox)),
         mqtt: config.mqtt,
         monitor: Arc::new(LinkMonitor::new("mqtt")),
@@ -62,6 +66,12 @@ pub(super) fn check(path: &Path) -> Result<(), CliError> {
     let config = Config::load(path)?;
     inputs::warn_all(&config.warnings);
     let engine = config.engine.build()?;
+    if let Some(mqtt) = config.mqtt {
+        let identity = Identity { vehicle: config.vehicle, boot: String::new().into() };
+        MqttUplink::new(mqtt, &identity)
+            .and_then(|uplink| uplink.check_files())
+            .map_err(|error| CliError::Uplink { path: path.into(), source: error.into() })?;
+    }
     tracing::info!(
         "{} is good: {} buses, {} messages, {} signals, {} collections, {} models",
         path.display(),

@@ -15,7 +15,8 @@ use can_decoders::{Database, Plan};
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::engine::{Bus, Catalog, CollectSpec, Collector, Detector, Engine, HealthSpec, Mode};
+use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, Collector, Detector, Engine, HealthSpec, Mode};
+use crate::event::ModelState;
 use crate::model::{self, ModelError};
 use crate::outbox::OutboxConfig;
 use crate::source::sim::ScheduledFault;
@@ -137,15 +138,39 @@ impl EngineConfig {
     /// # Errors
     /// When a model is refused or does not fit the buses.
     pub fn build(&self) -> Result<Engine, EngineError> {
-        let mut detectors = Vec::new();
+        let detectors = self.models.iter().map(|dir| self.detector(dir)).collect::<Result<_, _>>()?;
+        Ok(self.engine(detectors))
+    }
+
+    /// Makes the engine without the models that are refused, for an agent that goes on with the rest; those come second.
+    pub fn build_with_good_models(&self) -> (Engine, Vec<ModelState>) {
+        let (mut detectors, mut refused) = (Vec::new(), Vec::new());
         for dir in &self.models {
-            let (manifest, network) = model::load(dir)?;
-            let detector = Detector::new(manifest.spec.clone(), network, &self.catalog)
-                .map_err(|(feature, error)| EngineError::Feature { path: manifest.path.clone(), feature, error })?;
-            detectors.push(detector);
+            match self.detector(dir) {
+                Ok(detector) => detectors.push(detector),
+                Err(error) => refused.push(ModelState {
+                    name: dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(),
+                    state: "refused",
+                    reason: error.to_string(),
+                    version: "".into(),
+                }),
+            }
         }
+        (self.engine(detectors), refused)
+    }
+
+    fn detector(&self, dir: &Path) -> Result<Detector, EngineError> {
+        let (manifest, network) = model::load(dir)?;
+        Detector::new(manifest.spec.clone(), network, &self.catalog).map_err(|(feature, error)| EngineError::Feature {
+            path: manifest.path,
+            feature,
+            error,
+        })
+    }
+
+    fn engine(&self, detectors: Vec<Detector>) -> Engine {
         let collectors = self.collections.iter().map(|spec| Collector::new(spec.clone(), &self.catalog)).collect();
-        Ok(Engine::new(self.catalog.clone(), self.health, collectors, detectors))
+        Engine::new(self.catalog.clone(), self.health, collectors, detectors)
     }
 }
 
@@ -222,7 +247,7 @@ impl Config {
 
         let mut warnings = Vec::new();
         let catalog = buses(&reader, &raw.buses, &mut warnings)?;
-        let source = raw.source.map(|s| source(&reader, s)).transpose()?;
+        let source = raw.source.map(|s| source(&reader, s, &catalog)).transpose()?;
         let collections = raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
         let mut models = Vec::new();
         for entry in &raw.models {
@@ -235,7 +260,7 @@ impl Config {
         let outbox = match raw.outbox {
             None => None,
             Some(outbox) => {
-                let mib = reader.in_range("outbox.quota_mib", &outbox.quota_mib, 4..=1 << 20)?;
+                let mib = reader.in_range("outbox.quota_mib", &outbox.quota_mib, 4..=16 << 10)?;
                 Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config: OutboxConfig::new(mib << 20) })
             }
         };
@@ -292,7 +317,7 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
     Ok(Catalog::new(buses))
 }
 
-fn source(reader: &Reader, raw: Spanned<raw::Source>) -> Result<SourceConfig, ConfigError> {
+fn source(reader: &Reader, raw: Spanned<raw::Source>, catalog: &Catalog) -> Result<SourceConfig, ConfigError> {
     let check_speed = |speed: f64| {
         if speed == 0.0 {
             return Ok(None);
@@ -303,6 +328,14 @@ fn source(reader: &Reader, raw: Spanned<raw::Source>) -> Result<SourceConfig, Co
         Err(reader.error(&raw, format!("source.speed = {speed}: from 0.001 to 100000, or 0 for as fast as possible")))
     };
     Ok(match raw.get_ref() {
+        raw::Source::Socketcan {} if catalog.buses().is_empty() => {
+            return Err(
+                reader.error(&raw, "source \"socketcan\" needs a [[bus]] for each interface that it is to read")
+            );
+        }
+        raw::Source::Socketcan {} if catalog.buses().iter().any(|bus| &*bus.name == ANY_BUS) => {
+            return Err(reader.error(&raw, "source \"socketcan\" opens interfaces by name: there is none named \"*\""));
+        }
         raw::Source::Socketcan {} => SourceConfig::SocketCan,
         raw::Source::Replay { log, speed, tolerant } => {
             SourceConfig::Replay { log: reader.resolve(log), speed: check_speed(*speed)?, tolerant: *tolerant }

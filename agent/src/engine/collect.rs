@@ -98,6 +98,11 @@ impl Collector {
         };
     }
 
+    /// The clock jumped to `now_ns`.
+    pub(super) fn time_jumped(&mut self, now_ns: u64) {
+        self.last_full_ns = self.last_full_ns.min(now_ns);
+    }
+
     /// One grid point.
     pub(super) fn tick(&mut self, state: &State, now_ns: u64, sink: &mut impl Sink) {
         let body = match self.spec.mode {
@@ -114,7 +119,7 @@ impl Collector {
         let mut values = Vec::new();
         for ((&id, name), sent) in self.spec.signals.iter().zip(&self.names).zip(&mut self.sent) {
             let slot = state.signal(id);
-            if slot.time_ns == 0 {
+            if slot.time_ns == 0 && sent.is_none() {
                 continue;
             }
             let value = slot.usable(now_ns, self.spec.max_age_ns);

@@ -53,6 +53,14 @@ impl Debounce {
         Self { spec, recent: VecDeque::with_capacity(spec.n), raised: false, last_held_ns: 0, last_told_ns: 0 }
     }
 
+    /// The clock jumped to `now_ns`: nothing lies in the future, and what held before is not counted together with
+    /// what holds after. What was raised stays raised.
+    pub fn time_jumped(&mut self, now_ns: u64) {
+        self.recent.clear();
+        self.last_held_ns = self.last_held_ns.min(now_ns);
+        self.last_told_ns = self.last_told_ns.min(now_ns);
+    }
+
     /// One grid point: whether the condition holds at `now_ns`.
     pub fn step(&mut self, holds: bool, now_ns: u64) -> Step {
         if self.recent.len() == self.spec.n {

@@ -68,6 +68,8 @@ pub struct ModelSpec {
 
 /// Normalised inputs are clipped to this: far outside of the training range a network extrapolates wildly.
 const CLIP: f64 = 8.0;
+/// A target's part is held to this: one wild sample must not keep the smoothed part up for minutes.
+const MAX_PART: f64 = 1e4;
 /// Contributions named in an event.
 const TOP: usize = 3;
 
@@ -144,7 +146,8 @@ impl Detector {
     }
 
     /// The clock jumped: history and smoothing start anew. An anomaly that was raised stays raised until it clears.
-    pub(super) fn time_jumped(&mut self) {
+    pub(super) fn time_jumped(&mut self, now_ns: u64) {
+        self.debounce.time_jumped(now_ns);
         self.features.reset();
         self.parts.fill(Part::default());
         self.started_ns = None;
@@ -173,7 +176,7 @@ impl Detector {
             let Some(target) = feature.target else { continue };
             let expected = f64::from(*y) * feature.std + feature.mean;
             // A missing target says nothing: its part decays.
-            let raw = if observed.is_nan() { 0.0 } else { (observed - expected).abs() / target.scale };
+            let raw = if observed.is_nan() { 0.0 } else { ((observed - expected).abs() / target.scale).min(MAX_PART) };
             *part = Part { smoothed: part.smoothed + alpha * (raw - part.smoothed), expected, observed };
         }
         let score =
@@ -194,12 +197,12 @@ impl Detector {
             Step::Raised { since_ns } => {
                 self.since_ns = since_ns;
                 self.peak = score;
-                self.class = self.worst_class();
+                self.class = self.worst_class().unwrap_or(Class::Alert);
                 AnomalyPhase::Raised
             }
             Step::Holding | Step::Ongoing => {
                 self.peak = self.peak.max(score);
-                let worst = self.worst_class();
+                let worst = self.worst_class().unwrap_or(self.class);
                 // What gets worse is told at once: a crash must not wait behind the alert that it began as.
                 if step == Step::Holding && worst >= self.class {
                     return;
@@ -228,11 +231,12 @@ impl Detector {
         order
     }
 
-    /// The most important class among the targets that are above the threshold by themselves.
-    fn worst_class(&self) -> Class {
-        let above = self.targets.iter().zip(&self.parts).filter(|(_, part)| part.smoothed >= self.spec.threshold);
-        let classes = above.filter_map(|(&i, _)| self.spec.features[i].target).map(|target| target.class);
-        classes.min().unwrap_or(Class::Alert)
+    /// The most important class among the targets that are above the threshold by themselves. Rounded as the score is,
+    /// so that both agree; `None` while the condition holds off.
+    fn worst_class(&self) -> Option<Class> {
+        let parts = self.targets.iter().zip(&self.parts);
+        let above = parts.filter(|(_, part)| round_score(part.smoothed) >= self.spec.threshold);
+        above.filter_map(|(&i, _)| self.spec.features[i].target).map(|target| target.class).min()
     }
 
     fn top(&self) -> Vec<Contribution> {

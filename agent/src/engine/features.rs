@@ -3,7 +3,7 @@
 //! Training and driving share this code: `outrider features` prints what is computed here, and a
 //! model sees nothing else. All windows are over grid points, not over frames: that bounds memory
 //! by the window's length, whatever a bus does, and makes a feature independent of how frames are
-//! batched. A feature that cannot be computed (never received, too old, not valid) is NaN.
+//! batched. A feature that cannot be computed (never received, too old, not valid, not finite) is NaN.
 
 use std::sync::Arc;
 
@@ -137,7 +137,9 @@ impl FeatureSet {
     /// Takes the state at grid point `now_ns` and returns all features, NaN where one cannot be computed.
     pub fn tick(&mut self, state: &State, now_ns: u64) -> &[f64] {
         for (feature, value) in self.features.iter_mut().zip(&mut self.values) {
-            *value = feature.compute(state, now_ns, self.ticks, self.period_ns);
+            let computed = feature.compute(state, now_ns, self.ticks, self.period_ns);
+            // Values near the end of the range overflow: nothing to train on or to judge.
+            *value = if computed.is_finite() { computed } else { f64::NAN };
         }
         self.ticks += 1;
         &self.values

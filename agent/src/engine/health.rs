@@ -1,7 +1,6 @@
 //! Health: what the engine saw that it could not use, and what it should have seen but did not.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use can_decoders::{BusId, CanId};
 
@@ -23,8 +22,8 @@ pub struct HealthSpec {
 
 /// How often messages are checked for silence.
 pub(super) const SILENCE_CHECK_NS: u64 = 100_000_000;
-/// A learned period needs so many frames.
-const LEARN_FRAMES: u64 = 20;
+/// A learned period needs so many times between two frames.
+const LEARN_GAPS: u64 = 19;
 /// Different unknown identifiers remembered per bus: bounds memory under a flood of random ones.
 const MAX_UNKNOWN_IDS: usize = 1024;
 
@@ -38,7 +37,6 @@ pub struct HealthMonitor {
     late_frames: u64,
     time_jumps: u64,
     unrouted: u64,
-    reported: Vec<(Arc<str>, u64)>,
 }
 
 impl HealthMonitor {
@@ -56,7 +54,6 @@ impl HealthMonitor {
             late_frames: 0,
             time_jumps: 0,
             unrouted: 0,
-            reported: Vec::new(),
         }
     }
 
@@ -94,14 +91,6 @@ impl HealthMonitor {
         self.unrouted += 1;
     }
 
-    /// Sets a counter that another part of the agent keeps; it goes out with the next `health` event.
-    pub(super) fn report(&mut self, name: &str, value: u64) {
-        match self.reported.iter_mut().find(|(n, _)| &**n == name) {
-            Some((_, counter)) => *counter = value,
-            None => self.reported.push((name.into(), value)),
-        }
-    }
-
     /// A frame of a message that may have been silent.
     pub(super) fn seen(
         &mut self,
@@ -123,7 +112,8 @@ impl HealthMonitor {
         self.silent[id.0 as usize]
     }
 
-    /// Looks for messages that should have come.
+    /// Looks for messages that should have come. One that never came is not missed: a DBC file commonly describes
+    /// more than a vehicle's equipment sends.
     pub(super) fn check_silence(&mut self, state: &State, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
         for (id, slot) in (0..).map(MessageId).zip(state.messages()) {
             if slot.frames == 0 || self.silent[id.0 as usize] {
@@ -147,9 +137,7 @@ impl HealthMonitor {
     /// The regular `health` event.
     pub(super) fn tell(&self, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
         let buses = catalog.buses().iter().zip(&self.buses).map(|(bus, (health, _))| (bus.name.clone(), *health));
-        let mut counters = self.reported.clone();
-        counters.push(("unrouted_frames".into(), self.unrouted));
-        counters.push(("time_jumps".into(), self.time_jumps));
+        let counters = vec![("time_jumps".into(), self.time_jumps), ("unrouted_frames".into(), self.unrouted)];
         let health = Health {
             buses: NameMap::new(buses.collect()),
             silent: self.silent_count,
@@ -167,10 +155,7 @@ pub(super) fn expected_period(id: MessageId, state: &State, catalog: &Catalog) -
         return Some(f64::from(ms) * 1e6);
     }
     let slot = state.message(id);
-    if slot.frames < LEARN_FRAMES {
-        return None;
-    }
-    Some(nanoseconds(slot.last_ns.saturating_sub(slot.first_ns)) / nanoseconds(slot.frames - 1))
+    (slot.gaps >= LEARN_GAPS).then(|| nanoseconds(slot.gaps_ns) / nanoseconds(slot.gaps))
 }
 
 fn tell(

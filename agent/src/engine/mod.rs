@@ -1,7 +1,7 @@
 //! The engine: frames and time in, events out.
 //!
 //! It is synchronous and pure: no I/O, no clock, no threads, and no allocation per frame once
-//! warm. The same frames with the same configuration and models give the same events, to the byte,
+//! warm (events and the ONNX library take some). The same frames with the same configuration and models give the same events, to the byte,
 //! whether they come from a bus, a recording or a simulation. Time is what the frames and
 //! [`Engine::advance`] say.
 //!
@@ -129,7 +129,7 @@ impl Engine {
         let time_ns = frame.time_ns.clamp(1, MAX_TIME_NS);
         if time_ns < self.now_ns {
             if self.now_ns - time_ns > BACK_NS {
-                self.jump(time_ns);
+                self.jump(time_ns, sink);
             } else {
                 self.health.late_frame();
             }
@@ -157,21 +157,13 @@ impl Engine {
             return self.health.unknown(bus, frame.id);
         };
         let id = self.catalog.message_id(bus, message);
-        if self.health.is_silent(id) {
+        let silent = self.health.is_silent(id);
+        if silent {
             let before_ns = self.state.message(id).last_ns;
             let period_ns = health::expected_period(id, &self.state, &self.catalog).unwrap_or(0.0);
             self.health.seen(id, before_ns, &self.catalog, now_ns, period_ns, sink);
-            let slot = self.state.message_mut(id);
-            slot.last_ns = now_ns;
         }
-        let slot = self.state.message_mut(id);
-        if slot.frames == 0 {
-            slot.first_ns = now_ns;
-        } else {
-            slot.longest_ns = slot.longest_ns.max(now_ns - slot.last_ns);
-        }
-        slot.frames += 1;
-        slot.last_ns = now_ns;
+        self.state.message_mut(id).seen(now_ns, silent);
 
         // 4. Decode; 5. last values.
         let decoded = plan.decode(message, frame.payload());
@@ -196,15 +188,19 @@ impl Engine {
         }
     }
 
-    /// Time passes: does what is due up to and including `now_ns`, in order. Earlier times are ignored.
+    /// Time passes: does what is due up to and including `now_ns`, in order. Earlier times are ignored, so 0 stands for
+    /// a time that is not known.
     pub fn advance(&mut self, now_ns: u64, sink: &mut impl Sink) {
         let now_ns = now_ns.min(MAX_TIME_NS);
+        if now_ns == 0 {
+            return;
+        }
         if now_ns < self.next_due_ns {
             self.now_ns = self.now_ns.max(now_ns);
             return;
         }
         if self.now_ns == 0 || now_ns - self.now_ns > JUMP_NS {
-            self.jump(now_ns);
+            self.jump(now_ns, sink);
         }
         while let Some(timer) = self.timers.iter_mut().min_by_key(|t| t.due_ns) {
             if timer.due_ns > now_ns {
@@ -224,18 +220,27 @@ impl Engine {
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    /// The end: a last `health` event, so that the counters up to here are known.
+    /// The end: what was collected since the last grid points, and a last `health` event, so that the counters up to
+    /// here are known.
     pub fn finish(&mut self, sink: &mut impl Sink) {
         if self.now_ns > 0 {
+            for collector in &mut self.collectors {
+                collector.tick(&self.state, self.now_ns, sink);
+            }
             self.health.tell(&self.catalog, self.now_ns, sink);
         }
     }
 
-    fn jump(&mut self, now_ns: u64) {
+    fn jump(&mut self, now_ns: u64, sink: &mut impl Sink) {
         if self.now_ns != 0 {
             self.health.time_jump();
+            // What was collected before it goes out with the time before it.
+            for collector in &mut self.collectors {
+                collector.tick(&self.state, self.now_ns, sink);
+                collector.time_jumped(now_ns);
+            }
             self.state.time_jumped(now_ns);
-            self.detectors.iter_mut().for_each(Detector::time_jumped);
+            self.detectors.iter_mut().for_each(|detector| detector.time_jumped(now_ns));
         }
         for timer in &mut self.timers {
             timer.due_ns = now_ns.next_multiple_of(timer.period_ns);
@@ -243,11 +248,6 @@ impl Engine {
         // Not left for later: after a step back, what was due next would lie far ahead.
         self.next_due_ns = self.timers.iter().map(|t| t.due_ns).min().unwrap_or(now_ns);
         self.now_ns = now_ns;
-    }
-
-    /// Sets a counter that another part of the agent keeps, for the next `health` event.
-    pub fn report(&mut self, name: &str, value: u64) {
-        self.health.report(name, value);
     }
 
     /// The engine's time, nanoseconds since the Unix epoch; 0 before the first frame.

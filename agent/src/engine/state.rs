@@ -28,12 +28,31 @@ impl Slot {
 pub struct MessageSlot {
     /// Frames so far.
     pub frames: u64,
-    /// Time of the first frame, 0 when there was none.
-    pub first_ns: u64,
-    /// Time of the last frame, 0 when there was none.
+    /// Time of the last frame (of the last jump of the clock, if that came later), 0 when there was none.
     pub last_ns: u64,
-    /// Longest time between two frames so far, silences left out.
+    /// Longest time between two frames so far.
     pub longest_ns: u64,
+    /// Times between two frames so far: their number,
+    pub gaps: u64,
+    /// and their sum. Silences and jumps of the clock are left out of all three.
+    pub gaps_ns: u64,
+    /// A silence or a jump of the clock lies between the last frame and the next.
+    broken: bool,
+}
+
+impl MessageSlot {
+    /// A frame at `now_ns`; `silent` when the message was held to be silent until now.
+    pub(super) fn seen(&mut self, now_ns: u64, silent: bool) {
+        if self.frames > 0 && !silent && !self.broken {
+            let gap_ns = now_ns - self.last_ns;
+            self.longest_ns = self.longest_ns.max(gap_ns);
+            self.gaps += 1;
+            self.gaps_ns += gap_ns;
+        }
+        self.frames += 1;
+        self.last_ns = now_ns;
+        self.broken = false;
+    }
 }
 
 /// The tables of last values.
@@ -75,10 +94,15 @@ impl State {
         &mut self.messages[id.0 as usize]
     }
 
-    /// The clock jumped: ages and periods measured across the jump mean nothing.
+    /// The clock jumped: ages and periods measured across the jump mean nothing. No signal has a value until it comes
+    /// again: after a step back, its old time would make it look fresh for as long as the step was.
     pub(super) fn time_jumped(&mut self, now_ns: u64) {
+        for signal in &mut self.signals {
+            signal.time_ns = 0;
+        }
         for message in self.messages.iter_mut().filter(|m| m.frames > 0) {
             message.last_ns = now_ns;
+            message.broken = true;
         }
     }
 }

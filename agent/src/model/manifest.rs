@@ -169,6 +169,10 @@ impl Manifest {
                 return Err(refuse(format!("`{file}` is not the name of a file in the model's directory")));
             }
         }
+        let tolerance = raw.parity.tolerance;
+        if !(tolerance.is_finite() && tolerance > 0.0) {
+            return Err(refuse(format!("parity.tolerance = {tolerance}: it must be above zero")));
+        }
         let spec = spec(&raw).map_err(refuse)?;
         Ok(Self { spec: Arc::new(spec), network: raw.network, parity: raw.parity, path })
     }

@@ -50,6 +50,8 @@ fn mistakes_in_a_manifest_are_named() {
         ("window_ms = 1000", "window_ms = 100000000", "at most"),
         ("k = 2", "k = 4", "1 ≤ k ≤ n"),
         ("n = 3", "n = 30000000", "1 ≤ k ≤ n"),
+        ("tolerance = 1e-4", "tolerance = nan", "above zero"),
+        ("tolerance = 1e-4", "tolerance = inf", "above zero"),
         ("threshold = 4.0", "threshold = nan", "above zero"),
         ("scale = 2.0", "scale = 0.0", "above zero"),
         ("severity = \"critical\"", "severity = \"bulk\"", "one of critical"),

@@ -26,7 +26,7 @@ pub(super) struct Listing {
 }
 
 impl Dir {
-    /// Locks the directory; `create` makes it when there is none.
+    /// Locks the directory; `create` makes it when there is none. A directory without a lock file holds no outbox.
     pub(super) fn lock(path: &Path, create: bool) -> Result<Self, OutboxError> {
         let failed = |doing| move |source| io_error(path, doing, source);
         if create {
@@ -34,7 +34,7 @@ impl Dir {
         }
         let lock_path = path.join(LOCK);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.read(true).write(true).create(create).truncate(false).mode(0o600);
         let lock = options.open(&lock_path).map_err(failed("open lock file"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),

@@ -40,8 +40,8 @@ impl Inspection {
     /// itself may tidy up after a crash.
     ///
     /// # Errors
-    /// [`OutboxError::Locked`] while an agent runs on it; [`OutboxError::Io`] when there is no such directory or it
-    /// cannot be read.
+    /// [`OutboxError::Locked`] while an agent runs on it; [`OutboxError::Io`] when no outbox is there or it cannot be
+    /// read.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
         let dir = Dir::lock(path, false)?;
         let mut survey = Survey::take(&dir, false)?;

@@ -25,7 +25,7 @@ use can_decoders::Frame;
 use thiserror::Error;
 
 use crate::engine::{Engine, Sink};
-use crate::event::{AgentState, Body, Class, Event, Identity};
+use crate::event::{AgentState, Body, Class, Event, Identity, ModelState, NameMap};
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::source::{Source, SourceError};
 use crate::uplink::{ConfigError, LinkMonitor, LinkSnapshot, MqttConfig, MqttUplink, Waker};
@@ -33,6 +33,8 @@ use writer::{Queue, Writer};
 
 /// Frames taken from the source at once.
 const BATCH: usize = 256;
+/// Counters that changed are told at most this often, nanoseconds of the engine's time.
+const COUNTERS_NS: u64 = 60_000_000_000;
 /// How long the source may wait for frames: also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -47,6 +49,8 @@ pub struct Parts {
     pub source: Box<dyn Source>,
     /// The engine.
     pub engine: Engine,
+    /// Models that the engine goes without; told once at the start.
+    pub refused: Vec<ModelState>,
     /// Where events are kept.
     pub outbox: Arc<Mutex<dyn Outbox>>,
     /// Where they go; `None` keeps them in the outbox.
@@ -115,9 +119,10 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         }
     };
 
-    let mut shell = Shell { queue, events: 0, frames: 0, first_ns: 0 };
+    let mut shell =
+        Shell { queue, monitor: parts.monitor.clone(), events: 0, frames: 0, first_ns: 0, told: [0; 5], told_ns: 0 };
     let driven = drive(&mut parts, &mut shell, stop);
-    let Shell { queue, events, frames, first_ns } = shell;
+    let Shell { queue, events, frames, first_ns, .. } = shell;
     let overflowed = queue.overflowed();
 
     // In order: no more events; all of them stored; the gateway has what it takes in time; the outbox is closed.
@@ -182,17 +187,48 @@ fn send(
         let _ = shut.await;
     };
     runtime.block_on(uplink.run(outbox, waker, monitor, shutdown));
+    // Dropped, it would wait for a name that is still being looked up: half a minute where there is no network.
+    runtime.shutdown_background();
 }
 
 /// The engine's side of the queue.
 struct Shell {
     queue: Queue,
+    monitor: Arc<LinkMonitor>,
     events: u64,
     frames: u64,
     first_ns: u64,
+    /// The counters in the last event, and when that was.
+    told: [u64; 5],
+    told_ns: u64,
 }
 
 impl Shell {
+    /// An event of the agent itself, with its counters.
+    fn tell(&mut self, state: &'static str, bad_lines: u64, now_ns: u64) -> Event {
+        const NAMES: [&str; 5] = ["bad_lines", "link_deferred", "link_rejected", "link_unclaimed", "queue_overflow"];
+        (self.told, self.told_ns) = (self.counters(bad_lines), now_ns);
+        let counters = NameMap::new(NAMES.map(Arc::from).into_iter().zip(self.told).collect());
+        let body = Body::Agent(AgentState { state, version: env!("CARGO_PKG_VERSION"), counters });
+        Event { time_ns: now_ns, class: Class::Status, body }
+    }
+
+    fn counters(&self, bad_lines: u64) -> [u64; 5] {
+        let link = self.monitor.snapshot();
+        [bad_lines, link.deferred, link.rejected, link.unclaimed, self.queue.overflowed()]
+    }
+
+    /// True when the counters have changed and it is time to say so.
+    fn has_news(&mut self, bad_lines: u64, now_ns: u64) -> bool {
+        // The clock may have been set back.
+        self.told_ns = self.told_ns.min(now_ns);
+        now_ns - self.told_ns >= COUNTERS_NS && {
+            // Looked at once in a while only.
+            self.told_ns = now_ns;
+            self.counters(bad_lines) != self.told
+        }
+    }
+
     fn send(&mut self, event: Event) {
         self.events += 1;
         self.queue.send(event);
@@ -213,7 +249,11 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
         if shell.first_ns == 0 {
             shell.first_ns = batch.first().map_or(now_ns, |frame| frame.time_ns);
             if shell.first_ns > 0 {
-                shell.send(agent_event("started", shell.first_ns));
+                let started = shell.tell("started", parts.source.bad_lines(), shell.first_ns);
+                shell.send(started);
+                for model in parts.refused.drain(..) {
+                    shell.send(Event { time_ns: shell.first_ns, class: Class::Status, body: Body::Model(model) });
+                }
             }
         }
         for frame in &batch {
@@ -223,9 +263,11 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             tracing::info!("the first frame is through the engine");
         }
         shell.frames += batch.len() as u64;
-        parts.engine.report("queue_overflow", shell.queue.overflowed());
-        parts.engine.report("bad_lines", parts.source.bad_lines());
         parts.engine.advance(now_ns, &mut events);
+        let (bad_lines, engine_ns) = (parts.source.bad_lines(), parts.engine.now_ns());
+        if shell.has_news(bad_lines, engine_ns) {
+            events.event(shell.tell("running", bad_lines, engine_ns));
+        }
         if let Some(observer) = &mut parts.observer {
             observer(&parts.engine, &events);
         }
@@ -237,17 +279,14 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
         }
     };
     parts.engine.finish(&mut events);
-    events.event(agent_event("stopping", parts.engine.now_ns()));
+    if shell.first_ns > 0 {
+        events.event(shell.tell("stopping", parts.source.bad_lines(), parts.engine.now_ns()));
+    }
     if let Some(observer) = &mut parts.observer {
         observer(&parts.engine, &events);
     }
     events.drain(..).for_each(|event| shell.send(event));
     result
-}
-
-fn agent_event(state: &'static str, time_ns: u64) -> Event {
-    let body = Body::Agent(AgentState { state, version: env!("CARGO_PKG_VERSION") });
-    Event { time_ns, class: Class::Status, body }
 }
 
 fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {

@@ -3,7 +3,15 @@ use crate::event::{AgentState, Body, Gap};
 use crate::memory_outbox::MemoryOutbox;
 
 fn event(class: Class) -> Event {
-    Event { time_ns: 1, class, body: Body::Agent(AgentState { state: "started", version: "0" }) }
+    Event {
+        time_ns: 1,
+        class,
+        body: Body::Agent(AgentState {
+            state: "started",
+            version: "0",
+            counters: crate::event::NameMap::new(Vec::new()),
+        }),
+    }
 }
 
 fn outbox() -> Arc<Mutex<MemoryOutbox>> {

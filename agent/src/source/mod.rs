@@ -1,6 +1,7 @@
 //! Sources: where frames come from. Thin shells around the engine.
 
 pub mod paced;
+mod piped;
 pub mod sim;
 mod simulated;
 pub mod socketcan;
@@ -13,6 +14,7 @@ use can_decoders::candump::{LogError, LogReader, Options};
 use thiserror::Error;
 
 pub use paced::Paced;
+use piped::Piped;
 use simulated::Simulated;
 use socketcan::SocketCan;
 
@@ -39,6 +41,9 @@ pub enum SourceError {
     /// The simulated vehicle could not be set up.
     #[error(transparent)]
     Sim(#[from] sim::SimError),
+    /// There is no thread for reading the input.
+    #[error("cannot start a thread that reads the input: {0}")]
+    Thread(std::io::Error),
     /// The interface could not be opened or read. It may come back.
     #[error("CAN interface {interface}: {doing}: {source}")]
     Interface {
@@ -78,7 +83,12 @@ pub fn open(config: &SourceConfig, catalog: &Catalog) -> Result<Box<dyn Source>,
     Ok(match config {
         SourceConfig::SocketCan => Box::new(SocketCan::open(&buses)?),
         SourceConfig::Replay { log, speed, tolerant } => {
-            Box::new(Paced::new(Log::open(log, *tolerant, buses)?, *speed))
+            let frames = Log::open(log, *tolerant, buses)?;
+            if log.as_os_str() == "-" {
+                Box::new(Paced::new(Piped::start(frames).map_err(SourceError::Thread)?, *speed))
+            } else {
+                Box::new(Paced::new(frames, *speed))
+            }
         }
         SourceConfig::Sim { seed, speed, length, faults } => {
             // Whole seconds: a log of the simulation keeps its times, and grid points fall on the drive's own.
@@ -89,6 +99,17 @@ pub fn open(config: &SourceConfig, catalog: &Catalog) -> Result<Box<dyn Source>,
     })
 }
 
+/// What [`Frames::next_within`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next frame.
+    Frame(Frame),
+    /// None came in time.
+    NotYet,
+    /// There are no more.
+    End,
+}
+
 /// Frames with a way to count what was skipped among them: what [`Paced`] paces.
 pub trait Frames: Send {
     /// The next frame, `None` at the end.
@@ -96,6 +117,14 @@ pub trait Frames: Send {
     /// # Errors
     /// When no further frame can be had.
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError>;
+
+    /// The next frame, if it comes within `max_wait`. Only an input that may pause needs a way of its own.
+    ///
+    /// # Errors
+    /// As [`Frames::next_frame`].
+    fn next_within(&mut self, _max_wait: Duration) -> Result<Next, SourceError> {
+        Ok(self.next_frame()?.map_or(Next::End, Next::Frame))
+    }
 
     /// Lines that could not be read and were skipped.
     fn bad_lines(&self) -> u64 {

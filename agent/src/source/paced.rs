@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use can_decoders::Frame;
 
-use super::{Frames, Progress, Source, SourceError};
+use super::{Frames, Next, Progress, Source, SourceError};
 
 /// A step back in time of more than this starts the pace anew: recordings that were joined. Nanoseconds.
 const BACK_NS: u64 = 1_000_000_000;
@@ -68,12 +68,15 @@ impl<F: Frames> Source for Paced<F> {
     fn read(&mut self, batch: &mut Vec<Frame>, max_wait: Duration) -> Result<Progress, SourceError> {
         while batch.len() < batch.capacity() && !self.ended {
             if self.held.is_none() {
-                self.held = self.frames.next_frame()?;
+                // What was read already does not wait for what may never come.
+                let patience = if batch.is_empty() { max_wait } else { Duration::ZERO };
+                match self.frames.next_within(patience)? {
+                    Next::Frame(frame) => self.held = Some(frame),
+                    Next::NotYet => break,
+                    Next::End => self.ended = true,
+                }
             }
-            let Some(frame) = self.held else {
-                self.ended = true;
-                break;
-            };
+            let Some(frame) = self.held else { break };
             let wait = self.wait(frame.time_ns);
             if !wait.is_zero() {
                 if batch.is_empty() {

@@ -25,7 +25,8 @@ struct PassiveBus {
 #[derive(Debug)]
 pub struct SocketCan {
     buses: Vec<PassiveBus>,
-    last_ns: u64,
+    /// Read, but newer than what another bus still has to give.
+    held: Vec<Frame>,
 }
 
 impl SocketCan {
@@ -36,7 +37,7 @@ impl SocketCan {
     pub fn open(interfaces: &[String]) -> Result<Self, SourceError> {
         let buses =
             interfaces.iter().zip(0u8..).map(|(name, i)| PassiveBus::open(name, BusId(i))).collect::<Result<_, _>>()?;
-        Ok(Self { buses, last_ns: 0 })
+        Ok(Self { buses, held: Vec::new() })
     }
 }
 
@@ -98,6 +99,13 @@ impl<T: socketcan::Frame> Identified for T {
     }
 }
 
+/// Puts a batch in the order of its stamps. Frames newer than `behind` wait for a bus that has more to give: returned.
+fn in_order(batch: &mut Vec<Frame>, behind: Option<u64>) -> Vec<Frame> {
+    batch.sort_by_key(|frame| frame.time_ns);
+    let ready = behind.map_or(batch.len(), |ns| batch.partition_point(|frame| frame.time_ns <= ns));
+    batch.split_off(ready)
+}
+
 impl Source for SocketCan {
     fn read(&mut self, batch: &mut Vec<Frame>, max_wait: Duration) -> Result<Progress, SourceError> {
         let mut fds: Vec<PollFd> =
@@ -111,19 +119,27 @@ impl Source for SocketCan {
             }
         }
         // Each bus gets its share of the batch, so that a flooded one does not starve the others.
-        let share = (batch.capacity() - batch.len()) / self.buses.len().max(1);
+        batch.append(&mut self.held);
+        let share = ((batch.capacity() - batch.len()) / self.buses.len().max(1)).max(1);
+        let mut behind = None;
         for bus in &self.buses {
-            for _ in 0..share {
-                let Some(frame) = bus.next()? else { break };
+            let mut read = 0;
+            while read < share
+                && let Some(frame) = bus.next()?
+            {
                 batch.push(frame);
+                read += 1;
+            }
+            if read == share {
+                let last_ns = batch.last().map_or(0, |frame| frame.time_ns);
+                behind = Some(behind.map_or(last_ns, |ns: u64| ns.min(last_ns)));
             }
         }
-        batch.sort_by_key(|frame| frame.time_ns);
-        let read = batch.last().map_or(0, |f| f.time_ns);
+        self.held = in_order(batch, behind);
         // With nothing pending, time still passes; a frame that is just arriving may be a little older than the clock.
-        let quiet = if batch.is_empty() { crate::runtime::clock::wall_ns().saturating_sub(20_000_000) } else { 0 };
-        self.last_ns = self.last_ns.max(read).max(quiet);
-        Ok(Progress { now_ns: self.last_ns, ended: false })
+        // The time is that of this batch alone: when the clock is set back, so are the stamps.
+        let quiet = || crate::runtime::clock::wall_ns().saturating_sub(20_000_000);
+        Ok(Progress { now_ns: batch.last().map_or_else(quiet, |frame| frame.time_ns), ended: false })
     }
 
     fn is_live(&self) -> bool {
@@ -139,6 +155,19 @@ mod tests {
     fn an_interface_that_is_not_there_is_an_error_with_its_name() {
         let error = SocketCan::open(&["nosuchcan0".into()]).unwrap_err().to_string();
         assert!(error.contains("nosuchcan0") && error.contains("open"), "{error}");
+    }
+
+    /// One bus is read to the end, of the other there is more: what is newer than its last frame waits.
+    #[test]
+    fn a_bus_with_a_backlog_holds_the_newer_frames_of_others_back() {
+        let id = CanId::standard(1).unwrap();
+        let frame = |bus, time| Frame::new(time, BusId(bus), id, FrameKind::Data, &[]).unwrap();
+        let times = |frames: &[Frame]| frames.iter().map(|f| (f.bus.0, f.time_ns)).collect::<Vec<_>>();
+        let mut batch = vec![frame(0, 10), frame(0, 20), frame(1, 15), frame(1, 900)];
+        let held = in_order(&mut batch, Some(20));
+        assert_eq!(times(&batch), [(0, 10), (1, 15), (0, 20)]);
+        assert_eq!(times(&held), [(1, 900)]);
+        assert!(in_order(&mut batch, None).is_empty());
     }
 
     #[test]

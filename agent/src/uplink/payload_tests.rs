@@ -24,7 +24,7 @@ fn padded(len: usize) -> Body {
 }
 
 fn started() -> Body {
-    Body::Agent(AgentState { state: "started", version: "1" })
+    Body::Agent(AgentState { state: "started", version: "1", counters: crate::event::NameMap::new(Vec::new()) })
 }
 
 /// Every event is in exactly one place, in order, and sizes keep to the room.
@@ -92,11 +92,11 @@ fn json_is_a_line_for_each_event() {
     let encoded = encode(&batch, PayloadFormat::Json, ALL).unwrap();
     assert_eq!(encoded.parts[0].seqs, None, "the whole batch");
     let text = String::from_utf8(encoded.parts[0].payload.to_vec()).unwrap();
-    let expected = "{\"t\":18446744073709551615,\"v\":1,\"seq\":2,\"body\":{\"state\":\"started\",\"version\":\"1\"},\
-                    \"boot\":\"b\",\"kind\":\"agent\",\"class\":\"status\",\"vehicle\":\"v1\"}\n";
+    let expected = "{\"t\":18446744073709551615,\"v\":1,\"seq\":2,\"body\":{\"state\":\"started\",\"version\":\"1\",\
+                    \"counters\":{}},\"boot\":\"b\",\"kind\":\"agent\",\"class\":\"status\",\"vehicle\":\"v1\"}\n";
     assert!(text.starts_with(expected), "{text}");
     assert_eq!(text.lines().count(), 2);
-    let room = Room { hard: 150, soft: 150 };
+    let room = Room { hard: 165, soft: 165 };
     check(&batch, &encode(&batch, PayloadFormat::Json, room).unwrap(), room);
 }
 

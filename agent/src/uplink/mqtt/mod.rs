@@ -61,17 +61,26 @@ pub struct MqttUplink {
 }
 
 impl MqttUplink {
-    /// Checks `config`, also that certificates can be read now and that the topics suit the vehicle's name.
+    /// Checks `config`, also that the topics suit the vehicle's name.
     ///
     /// # Errors
     /// When it could never work as it is.
     pub fn new(config: MqttConfig, identity: &Identity) -> Result<Self, ConfigError> {
         config.check()?;
-        if let Some(tls) = &config.tls {
-            tls::client_config(tls, config.bare_host())?;
-        }
         let wire = Wire::new(&config, identity)?;
         Ok(Self { config, wire })
+    }
+
+    /// Checks that certificates and keys can be read and used now. They are read again for each connection: a file
+    /// that is missing for a while keeps the link down, but nothing else.
+    ///
+    /// # Errors
+    /// Which file, and why.
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        if let Some(tls) = &self.config.tls {
+            tls::client_config(tls, self.config.bare_host())?;
+        }
+        Ok(())
     }
 
     /// Sends what is in `outbox` until `shutdown` resolves, then what still waits, at most for the
