@@ -66,7 +66,7 @@ impl Shared {
             state.signals = shown
                 .iter()
                 .map(|&id| {
-                    let (_, signal) = engine.catalog().signal(id);
+                    let signal = engine.catalog().signal(id);
                     let value = engine.state().signal(id).usable(engine.now_ns(), 5_000_000_000);
                     (signal.name.to_string(), value, signal.unit.to_string())
                 })

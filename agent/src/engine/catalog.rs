@@ -2,6 +2,10 @@
 //!
 //! A signal is `Message.Signal`, or just `Signal` where that is unique; `bus:` before either picks
 //! the bus. Collections may also say `Message.*` or `*`.
+//!
+//! Beside what the DBC files describe, each bus has signals about itself, as if it sent a message
+//! called `BusHealth` ([`HEALTH_SIGNALS`]). They are named in full only, so that a DBC's own `Load` or
+//! `State` stays unique, and `*` leaves them out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +32,38 @@ pub struct Bus {
 
 /// The name of the entry that takes the frames of all other buses.
 pub const ANY_BUS: &str = "*";
+
+/// The message that stands for a bus's own signals.
+pub const HEALTH_MESSAGE: &str = "BusHealth";
+
+/// A bus's signals about itself, with their units. [`super::bus`] says how they are measured.
+pub const HEALTH_SIGNALS: [(&str, &str); 12] = [
+    ("State", ""),
+    ("TxErrors", ""),
+    ("RxErrors", ""),
+    ("Bitrate", "bit/s"),
+    ("Load", "%"),
+    ("FrameRate", "1/s"),
+    ("ErrorRate", "1/s"),
+    ("UnknownRate", "1/s"),
+    ("UnknownIds", ""),
+    ("Silent", ""),
+    ("Dropped", ""),
+    ("Overflow", ""),
+];
+
+/// A signal's names.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    /// Its bus.
+    pub bus: &'a Bus,
+    /// Its message.
+    pub message: &'a str,
+    /// Its own name.
+    pub name: &'a str,
+    /// Its unit, empty when it has none.
+    pub unit: &'a str,
+}
 
 /// Why a name does not lead to a signal or message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -64,6 +100,7 @@ pub struct Catalog {
     message_base: Vec<u32>,
     signal_base: Vec<u32>,
     messages: u32,
+    /// Signals of the DBC files; those of the buses themselves come after them.
     signals: u32,
 }
 
@@ -98,9 +135,19 @@ impl Catalog {
         self.messages as usize
     }
 
-    /// Number of signals of all buses.
+    /// Number of signals of all buses that the DBC files describe.
     pub fn signal_count(&self) -> usize {
         self.signals as usize
+    }
+
+    /// Number of all signals, those of the buses themselves among them: how many [`SignalId`]s there are.
+    pub fn all_signal_count(&self) -> usize {
+        self.signal_count() + self.buses.len() * HEALTH_SIGNALS.len()
+    }
+
+    /// The number of a bus's first signal about itself; a position in [`HEALTH_SIGNALS`] is added to it.
+    pub fn health_base(&self, bus: usize) -> u32 {
+        self.signals + index32(bus * HEALTH_SIGNALS.len())
     }
 
     /// The engine-wide number of a bus's message.
@@ -124,17 +171,24 @@ impl Catalog {
         (&self.buses[bus], self.buses[bus].plan.message(MessageIndex(id.0 - self.message_base[bus])))
     }
 
-    /// The bus and signal behind a number.
-    pub fn signal(&self, id: SignalId) -> (&Bus, &can_decoders::Signal) {
-        let bus = Self::bus_of(&self.signal_base, id.0);
-        (&self.buses[bus], self.buses[bus].plan.signal(SignalIndex(id.0 - self.signal_base[bus])))
+    /// The names behind a number.
+    pub fn signal(&self, id: SignalId) -> Named<'_> {
+        if let Some(index) = id.0.checked_sub(self.signals) {
+            let index = index as usize;
+            let (name, unit) = HEALTH_SIGNALS[index % HEALTH_SIGNALS.len()];
+            return Named { bus: &self.buses[index / HEALTH_SIGNALS.len()], message: HEALTH_MESSAGE, name, unit };
+        }
+        let number = Self::bus_of(&self.signal_base, id.0);
+        let bus = &self.buses[number];
+        let signal = bus.plan.signal(SignalIndex(id.0 - self.signal_base[number]));
+        Named { bus, message: &bus.plan.message(signal.message).name, name: &signal.name, unit: &signal.unit }
     }
 
     /// The names that events give to signals: `Message.Signal`, with the bus before it where another bus has the same.
     pub fn signal_names(&self, ids: &[SignalId]) -> Vec<Arc<str>> {
         let short = |id| {
-            let (bus, signal) = self.signal(id);
-            (&*bus.plan.message(signal.message).name, &*signal.name)
+            let Named { message, name, .. } = self.signal(id);
+            (message, name)
         };
         let mut bearers = HashMap::<_, u32>::new();
         for id in self.all_signals() {
@@ -148,7 +202,7 @@ impl Catalog {
     }
 
     fn all_signals(&self) -> impl Iterator<Item = SignalId> + use<> {
-        (0..self.signals).map(SignalId)
+        (0..index32(self.all_signal_count())).map(SignalId)
     }
 
     /// The one signal called `name`.
@@ -199,9 +253,9 @@ impl Catalog {
         let found: Vec<SignalId> = self
             .all_signals()
             .filter(|&id| {
-                let (bus, signal) = self.signal(id);
-                bus_name.is_none_or(|b| b == &*bus.name)
-                    && message_name.is_none_or(|m| m == &*bus.plan.message(signal.message).name)
+                let signal = self.signal(id);
+                bus_name.is_none_or(|b| b == &*signal.bus.name)
+                    && message_name.map_or(id.0 < self.signals, |message| message == signal.message)
             })
             .collect();
         if found.is_empty() {
@@ -211,19 +265,19 @@ impl Catalog {
     }
 
     fn full_signal_name(&self, id: SignalId) -> String {
-        let (bus, signal) = self.signal(id);
-        format!("{}:{}.{}", bus.name, bus.plan.message(signal.message).name, signal.name)
+        let Named { bus, message, name, .. } = self.signal(id);
+        format!("{}:{message}.{name}", bus.name)
     }
 
     fn signal_matches(&self, id: SignalId, name: &str) -> bool {
         let (bus_name, rest) = split_bus(name);
-        let (bus, signal) = self.signal(id);
-        if bus_name.is_some_and(|b| b != &*bus.name) {
+        let signal = self.signal(id);
+        if bus_name.is_some_and(|b| b != &*signal.bus.name) {
             return false;
         }
         match rest.split_once('.') {
-            Some((message, short)) => &*signal.name == short && &*bus.plan.message(signal.message).name == message,
-            None => &*signal.name == rest,
+            Some((message, short)) => signal.name == short && signal.message == message,
+            None => signal.name == rest && id.0 < self.signals,
         }
     }
 
