@@ -7,10 +7,10 @@
 //! identifies a signal and callers can keep state per signal in a plain vector.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use crate::dbc::{Database, Multiplexing, SignalDef, Warning};
+use crate::dbc::{Database, Labels, Multiplexing, SignalDef, Warning};
 use crate::decode::Decoded;
 use crate::frame::CanId;
 use crate::index::IdIndex;
@@ -71,8 +71,8 @@ pub struct Signal {
     pub is_multiplexor: bool,
     /// True when it is in some frames of its message only.
     pub is_multiplexed: bool,
-    /// Labels of raw values, sorted by raw value.
-    pub labels: Vec<(i64, Arc<str>)>,
+    /// Labels of raw values.
+    pub labels: Labels,
 }
 
 impl Signal {
@@ -87,7 +87,7 @@ impl Signal {
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     pub(crate) selector: u32,
-    /// Where in `Plan::ranges` the raw values are.
+    /// Where in `Plan::ranges` the raw values are; several gates may share them.
     ranges: Range<u32>,
 }
 
@@ -106,6 +106,9 @@ impl Step {
         self.gate == OPEN
     }
 }
+
+/// Where ranges that several signals share are in `Plan::ranges`, by their address in the databases.
+type SharedRanges = HashMap<*const RangeInclusive<u64>, Range<u32>>;
 
 /// The gate of signals that are always in the frame.
 const OPEN: u32 = u32::MAX;
@@ -138,6 +141,7 @@ impl Plan {
             warnings: databases.iter().flat_map(|d| d.warnings().iter().cloned()).collect(),
         };
         let mut owners: HashMap<u32, &str> = HashMap::new();
+        let mut shared = SharedRanges::new();
         for database in databases {
             for message in database.messages() {
                 let warn = |text| Warning { file: database.name.clone(), line: message.line, text };
@@ -151,7 +155,7 @@ impl Plan {
                 let index = MessageIndex(number(plan.messages.len()));
                 let start = number(plan.signals.len());
                 for signal in &message.signals {
-                    plan.add(signal, index, start);
+                    plan.add(signal, index, start, &mut shared);
                 }
                 if plan.names.contains_key(&message.name) {
                     plan.warnings.push(warn(format!("message {} has the name of another", message.name)));
@@ -172,14 +176,19 @@ impl Plan {
         plan
     }
 
-    fn add(&mut self, signal: &SignalDef, message: MessageIndex, first: u32) {
+    fn add(&mut self, signal: &SignalDef, message: MessageIndex, first: u32, shared: &mut SharedRanges) {
         let gate = match &signal.multiplexing {
             Multiplexing::Always => OPEN,
             Multiplexing::Selected { selector, ranges } => {
-                self.add_gate(first + number(*selector), ranges.iter().map(|range| (*range.start(), *range.end())))
+                let places = shared.entry(ranges.as_ptr()).or_insert_with(|| {
+                    let start = number(self.ranges.len());
+                    self.ranges.extend(ranges.iter().map(|range| (*range.start(), *range.end())));
+                    start..number(self.ranges.len())
+                });
+                self.add_gate(first + number(*selector), places.clone())
             }
             // A gate that admits nothing; its selector is of no matter.
-            Multiplexing::Never => self.add_gate(number(self.steps.len()), std::iter::empty()),
+            Multiplexing::Never => self.add_gate(number(self.steps.len()), 0..0),
         };
         self.steps.push(Step { op: Op::compile(signal), gate });
         self.signals.push(Signal {
@@ -197,10 +206,8 @@ impl Plan {
         });
     }
 
-    fn add_gate(&mut self, selector: u32, ranges: impl Iterator<Item = (u64, u64)>) -> u32 {
-        let start = number(self.ranges.len());
-        self.ranges.extend(ranges);
-        self.gates.push(Gate { selector, ranges: start..number(self.ranges.len()) });
+    fn add_gate(&mut self, selector: u32, ranges: Range<u32>) -> u32 {
+        self.gates.push(Gate { selector, ranges });
         number(self.gates.len() - 1)
     }
 

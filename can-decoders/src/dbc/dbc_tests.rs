@@ -28,13 +28,13 @@ fn everything_about_a_message_is_collected() {
     assert_eq!((&*message.name, message.id, message.size), ("Engine", CanId::standard(0x123).unwrap(), 8));
     assert_eq!(message.cycle_time_ms, Some(100));
     assert_eq!(message.senders.iter().map(|s| &**s).collect::<Vec<_>>(), ["A", "B"]);
-    assert_eq!(message.comment, "the\nengine");
+    assert_eq!(&*message.comment, "the\nengine");
     let [speed, gear] = message.signals.as_slice() else { panic!() };
     assert_eq!((speed.start, speed.bits, speed.order), (7, 16, ByteOrder::Big));
     assert_eq!((speed.factor, speed.offset, &*speed.unit), (0.25, -10.0, "rpm"));
     assert_eq!((speed.min, speed.max), (Some(0.0), Some(8000.0)));
     assert_eq!((gear.encoding, gear.order, gear.min, gear.max), (Encoding::Signed, ByteOrder::Little, None, None));
-    assert_eq!((gear.comment.as_str(), gear.line), ("which", message.line + 2));
+    assert_eq!((&*gear.comment, gear.line), ("which", message.line + 2));
     let labels: Vec<_> = gear.labels.iter().map(|(raw, label)| (*raw, &**label)).collect();
     assert_eq!(labels, [(-1, "Reverse"), (0, "Neutral"), (3, "Third")]);
 }
@@ -59,7 +59,7 @@ fn identifiers_keep_all_their_bits() {
     let ids: Vec<_> = database.messages().iter().map(|m| m.id).collect();
     // 67634 is 0x10832: cut to 16 bits it would pass for the standard identifier 0x832.
     assert_eq!(ids, [0x18FE_F1FE, 0x062C_C033, 0x0001_0832].map(|id| CanId::extended(id).unwrap()));
-    assert_eq!(database.messages()[2].comment, "x");
+    assert_eq!(&*database.messages()[2].comment, "x");
     let found = warnings(&database);
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].contains("without the extended flag") && found[0].starts_with("t.dbc:13: "), "{}", found[0]);
@@ -90,9 +90,9 @@ fn simple_and_extended_multiplexing() {
     );
     let [selector, a, sub, b] = database.messages()[0].signals.as_slice() else { panic!() };
     assert_eq!(selector.multiplexing, Multiplexing::Always);
-    assert_eq!(a.multiplexing, Multiplexing::Selected { selector: 0, ranges: vec![2..=2] });
-    assert_eq!(sub.multiplexing, Multiplexing::Selected { selector: 0, ranges: vec![3..=3] });
-    assert_eq!(b.multiplexing, Multiplexing::Selected { selector: 2, ranges: vec![0..=4, 9..=9] });
+    assert_eq!(a.multiplexing, Multiplexing::Selected { selector: 0, ranges: Ranges::from([2..=2]) });
+    assert_eq!(sub.multiplexing, Multiplexing::Selected { selector: 0, ranges: Ranges::from([3..=3]) });
+    assert_eq!(b.multiplexing, Multiplexing::Selected { selector: 2, ranges: Ranges::from([0..=4, 9..=9]) });
     assert_eq!([selector, a, sub, b].map(|s| s.is_multiplexor), [true, false, true, false]);
 }
 
@@ -105,7 +105,7 @@ fn a_lone_bare_m_among_numbered_signals_is_the_multiplexor() {
     );
     let multiplexing = |m: usize, s: usize| database.messages()[m].signals[s].multiplexing.clone();
     assert_eq!(multiplexing(0, 0), Multiplexing::Always);
-    assert_eq!(multiplexing(0, 1), Multiplexing::Selected { selector: 0, ranges: vec![2..=2] });
+    assert_eq!(multiplexing(0, 1), Multiplexing::Selected { selector: 0, ranges: Ranges::from([2..=2]) });
     assert_eq!((multiplexing(1, 1), multiplexing(2, 0)), (Multiplexing::Never, Multiplexing::Never));
     assert_eq!(warnings(&database).len(), 3);
 }

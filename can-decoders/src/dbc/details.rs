@@ -6,7 +6,7 @@ use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType};
 
 use super::DbcError;
 use super::build::Builder;
-use super::model::Encoding;
+use super::model::{Encoding, Labels};
 use super::multiplex::Selection;
 use super::statement::{Keyword, Statement, words};
 
@@ -26,7 +26,7 @@ impl Builder {
                     let line = if let DbcError::Syntax { line, .. } = &error { *line } else { statement.line };
                     let what = if let DbcError::Syntax { what, .. } = error { what } else { error.to_string() };
                     let keyword = statement.text.split_whitespace().next().unwrap_or_default().to_owned();
-                    self.warn(line, format!("{keyword} statement not understood and left out: {what}"));
+                    self.warnings.add(line, format_args!("{keyword} statement not understood and left out: {what}"));
                 }
             },
         }
@@ -62,11 +62,10 @@ impl Builder {
                 };
                 if said != bits {
                     let used = if matches!(bits, 32 | 64) { "a float" } else { "an integer" };
-                    let text = format!(
+                    self.warnings.add(statement.line, format_args!(
                         "signal {} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits",
                         found.signal_name
-                    );
-                    self.warn(statement.line, text);
+                    ));
                 }
             }
         }
@@ -115,11 +114,12 @@ impl Builder {
                     // `CM_ 12 "..."` without BO_ is accepted by can-dbc, and here.
                     let place = usize::from(words(statement.text).next().is_some_and(|w| w.ends_with('_')));
                     if let Some(message) = self.referred(statement, place) {
-                        self.messages[message].comment = comment;
+                        self.messages[message].comment = comment.into();
                     }
                 }
                 can_dbc::Comment::Signal { name, comment, .. } => {
                     let Some(message) = self.referred(statement, 1) else { continue };
+                    let comment: Arc<str> = comment.into();
                     for index in self.signals_named(message, &name, statement.line) {
                         self.messages[message].signals[index].comment.clone_from(&comment);
                     }
@@ -151,6 +151,7 @@ impl Builder {
                 && !name.is_empty()
                 && let Some(message) = self.referred(statement, 2)
             {
+                let name: Arc<str> = name.into();
                 for index in self.signals_named(message, &found.signal_name, statement.line) {
                     self.long_signals.insert((message, index), name.clone());
                 }
@@ -172,11 +173,11 @@ impl Builder {
         true
     }
 
-    fn labels(&mut self, descriptions: Vec<can_dbc::ValDescription>) -> Vec<(i64, Arc<str>)> {
+    fn labels(&mut self, descriptions: Vec<can_dbc::ValDescription>) -> Labels {
         let mut labels: Vec<_> = descriptions.into_iter().map(|d| (d.id, self.text(&d.description))).collect();
         labels.sort_by_key(|label| label.0);
         labels.dedup_by_key(|label| label.0);
-        labels
+        labels.into()
     }
 }
 

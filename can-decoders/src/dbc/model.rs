@@ -27,6 +27,12 @@ impl fmt::Display for Warning {
     }
 }
 
+/// Labels of raw values, sorted by raw value. Shared, as one statement can label thousands of signals.
+pub type Labels = Arc<[(i64, Arc<str>)]>;
+
+/// Raw values of a multiplexor, inclusive: sorted, and with gaps between them. Shared as [`Labels`] are.
+pub type Ranges = Arc<[RangeInclusive<u64>]>;
+
 /// A message (`BO_`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct MessageDef {
@@ -41,7 +47,7 @@ pub struct MessageDef {
     /// The nodes that send it; empty when the file names none.
     pub senders: Vec<Arc<str>>,
     /// Comment (`CM_ BO_`), empty when there is none.
-    pub comment: String,
+    pub comment: Arc<str>,
     /// Line of the `BO_` in its file, from 1.
     pub line: usize,
     /// Signals in the order of the file.
@@ -80,8 +86,8 @@ pub enum Multiplexing {
     Selected {
         /// The multiplexor.
         selector: usize,
-        /// Raw values of the multiplexor, inclusive.
-        ranges: Vec<RangeInclusive<u64>>,
+        /// Its raw values.
+        ranges: Ranges,
     },
     /// Multiplexed, but the file does not say by what: never reported. A warning tells.
     Never,
@@ -110,14 +116,14 @@ pub struct SignalDef {
     pub max: Option<f64>,
     /// Unit, empty when there is none.
     pub unit: Arc<str>,
-    /// Labels of raw values, sorted by raw value.
-    pub labels: Vec<(i64, Arc<str>)>,
+    /// Labels of raw values.
+    pub labels: Labels,
     /// When it is in the frame.
     pub multiplexing: Multiplexing,
     /// True when other signals are selected by this one.
     pub is_multiplexor: bool,
     /// Comment (`CM_ SG_`), empty when there is none.
-    pub comment: String,
+    pub comment: Arc<str>,
     /// Line of the `SG_` in its file, from 1.
     pub line: usize,
 }

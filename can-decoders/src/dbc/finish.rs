@@ -1,0 +1,67 @@
+//! What can be done only when all statements are known: value tables, multiplexing, long names.
+
+use std::collections::HashMap;
+
+use super::Database;
+use super::build::Builder;
+use super::model::{ByteOrder, MessageDef, Multiplexing};
+use super::multiplex;
+use super::warnings::Warnings;
+
+impl Builder {
+    pub(super) fn finish(mut self) -> Database {
+        for (message, signal, table, line) in std::mem::take(&mut self.table_uses) {
+            let Some(labels) = self.tables.get(&table).cloned() else {
+                self.warnings.add(line, format_args!("refers to value table {table}, which the file does not have"));
+                continue;
+            };
+            for index in self.signals_named(message, &signal, line) {
+                self.messages[message].signals[index].labels.clone_from(&labels);
+            }
+        }
+        for index in 0..self.messages.len() {
+            let time = self.cycles.get(&index).copied().or(self.default_cycle);
+            let selections = self.selections.remove(&index).unwrap_or_default();
+            let message = &mut self.messages[index];
+            message.cycle_time_ms = time.filter(|ms| *ms > 0);
+            multiplex::resolve(message, &self.indicators[index], &selections, &mut self.warnings);
+            if let Some(name) = self.long_messages.get(&index) {
+                message.name = name.as_str().into();
+            }
+            for (signal, definition) in message.signals.iter_mut().enumerate() {
+                if let Some(name) = self.long_signals.get(&(index, signal)) {
+                    definition.name = name.clone();
+                }
+            }
+            check_layout(message, &mut self.warnings);
+        }
+        Database { name: self.name, messages: self.messages, warnings: self.warnings.finish() }
+    }
+}
+
+/// Tells of names that stand twice, and of signals that are always there and share bits.
+fn check_layout(message: &MessageDef, warnings: &mut Warnings) {
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    let mut owners: HashMap<u32, usize> = HashMap::new();
+    for (index, signal) in message.signals.iter().enumerate() {
+        if let Some(first) = names.insert(&signal.name, signal.line) {
+            let (message, name) = (&message.name, &signal.name);
+            warnings.add(signal.line, format_args!("message {message} has another signal {name} in line {first}"));
+        }
+        if signal.multiplexing != Multiplexing::Always {
+            continue;
+        }
+        let overlapped = signal.span().find_map(|position| {
+            // One numbering for both orders: byte, then bit from the least significant one.
+            let bit = match signal.order {
+                ByteOrder::Little => position,
+                ByteOrder::Big => position / 8 * 8 + 7 - position % 8,
+            };
+            owners.insert(bit, index).filter(|owner| *owner != index)
+        });
+        if let Some(owner) = overlapped {
+            let (name, owner) = (&signal.name, &message.signals[owner].name);
+            warnings.add(signal.line, format_args!("signal {name} shares bits with {owner}"));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a hostile DBC file may take: memory and time in proportion to its size, whatever is in it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+
+use allocation_counter::measure;
+use can_decoders::{Database, Plan};
+
+/// A message with as many signals as are read, all of one name.
+fn namesakes(indicator: &str) -> String {
+    let mut text =
+        format!("BO_ 1 M: 8 N\n SG_ Sel {} : 0|8@1+ (1,0) [0|0] \"\" N\n", if indicator.is_empty() { "" } else { "M" });
+    for _ in 0..4000 {
+        text.push_str(&format!(" SG_ A {indicator}: 8|8@1+ (1,0) [0|0] \"\" N\n"));
+    }
+    text.push('\n');
+    text
+}
+
+/// The most bytes in use at once while the file is read and compiled.
+fn memory(text: &str) -> u64 {
+    measure(|| {
+        let database = Database::parse("h", text.as_bytes()).unwrap();
+        assert_eq!(database.messages()[0].signals.len(), 4001);
+        let plan = Plan::compile(&[database]);
+        assert_eq!(plan.signals().len(), 4001);
+    })
+    .bytes_max
+}
+
+/// `text` and `more` take no more than `text` alone and 50 times the bytes of `more`: parsing a statement takes
+/// some 30.
+fn assert_linear(text: &str, more: &str) {
+    let (alone, both) = (memory(text), memory(&format!("{text}{more}")));
+    let bound = alone + 50 * more.len() as u64;
+    assert!(both <= bound, "{both} bytes for a file of {}, more than {bound}", text.len() + more.len());
+}
+
+#[test]
+fn labels_of_thousands_of_signals_are_kept_once() {
+    let labels: String = (0..2000).map(|raw| format!("{raw} \"x\" ")).collect();
+    assert_linear(&namesakes(""), &format!("VAL_ 1 A {labels};\n"));
+    assert_linear(&namesakes(""), &format!("VAL_TABLE_ T {labels};\nVAL_ 1 A T;\n"));
+}
+
+#[test]
+fn comments_and_long_names_of_thousands_of_signals_are_kept_once() {
+    let text = "x".repeat(10_000);
+    assert_linear(&namesakes(""), &format!("CM_ SG_ 1 A \"{text}\";\n"));
+    assert_linear(&namesakes(""), &format!("BA_ \"SystemSignalLongSymbol\" SG_ 1 A \"{text}\";\n"));
+}
+
+#[test]
+fn ranges_of_thousands_of_signals_are_kept_once() {
+    let ranges: Vec<String> = (0..2000).map(|n| format!("{}-{}", n * 2, n * 2)).collect();
+    assert_linear(&namesakes("m1 "), &format!("SG_MUL_VAL_ 1 A Sel {};\n", ranges.join(", ")));
+}
