@@ -144,7 +144,7 @@ impl Plan {
         let mut shared = SharedRanges::new();
         for database in databases {
             for message in database.messages() {
-                let warn = |text| Warning { file: database.name.clone(), line: message.line, text };
+                let warn = |text| Warning { file: database.name.clone(), line: message.line, column: 0, text };
                 if let Some(owner) = owners.get(&message.id.to_bits()) {
                     let text =
                         format!("message {} ({}): {owner} describes it too and is used", message.name, message.id);
@@ -281,7 +281,12 @@ impl Plan {
     #[inline]
     pub(crate) fn admits(&self, gate: &Gate, raw: u64) -> bool {
         let ranges = &self.ranges[gate.ranges.start as usize..gate.ranges.end as usize];
-        ranges.iter().any(|(low, high)| (*low..=*high).contains(&raw))
+        if let [(low, high)] = ranges {
+            return (*low..=*high).contains(&raw);
+        }
+        // Sorted, with gaps between them: only the last that starts at or before `raw` can have it.
+        let after = ranges.partition_point(|(low, _)| *low <= raw);
+        after > 0 && raw <= ranges[after - 1].1
     }
 }
 

@@ -31,6 +31,24 @@ fn several_databases_make_one_plan_and_the_first_wins() {
 }
 
 #[test]
+fn many_ranges_of_a_multiplexor_are_searched() {
+    // Overlapping, touching, upside down and out of order; all even values from 1000 on.
+    let ranges: Vec<String> = (500..20_000).rev().map(|n| format!("{}-{}", n * 2, n * 2)).collect();
+    let text = format!(
+        "BO_ 1 M: 8 A\n SG_ Sel M : 0|16@1+ (1,0) [0|0] \"\" A\n SG_ X m0 : 16|8@1+ (1,0) [0|0] \"\" A\n\n\
+         SG_MUL_VAL_ 1 X Sel 7-9, 3-4, 1-3, 5-5, 12-11;\nSG_MUL_VAL_ 1 X Sel {};\n",
+        ranges.join(", ")
+    );
+    let plan = Plan::compile(&[database("t", &text)]);
+    assert_eq!(plan.ranges[..3], [(1, 5), (7, 9), (1000, 1000)]);
+    for raw in 0..=u16::MAX {
+        let payload = u64::from(raw).to_le_bytes();
+        let expected = matches!(raw, 1..=5 | 7..=9) || (1000..40_000).contains(&raw) && raw % 2 == 0;
+        assert_eq!(plan.decode(MessageIndex(0), &payload).signals().count() == 2, expected, "{raw}");
+    }
+}
+
+#[test]
 fn labels_by_raw_value() {
     let text = "BO_ 1 M: 8 A\n SG_ X : 0|8@1- (1,0) [0|0] \"\" A\n\nVAL_ 1 X 2 \"b\" -1 \"a\" ;\n";
     let plan = Plan::compile(&[database("t", text)]);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
+use std::time::{Duration, Instant};
+
 use allocation_counter::measure;
 use can_decoders::{Database, Plan};
 
@@ -53,4 +55,33 @@ fn comments_and_long_names_of_thousands_of_signals_are_kept_once() {
 fn ranges_of_thousands_of_signals_are_kept_once() {
     let ranges: Vec<String> = (0..2000).map(|n| format!("{}-{}", n * 2, n * 2)).collect();
     assert_linear(&namesakes("m1 "), &format!("SG_MUL_VAL_ 1 A Sel {};\n", ranges.join(", ")));
+}
+
+fn time(text: &str) -> Duration {
+    let start = Instant::now();
+    Database::parse("h", text.as_bytes()).unwrap();
+    start.elapsed()
+}
+
+/// Places are counted in characters of the line: not from its start for each statement anew.
+#[test]
+fn bad_statements_on_one_line_take_no_longer_than_on_lines_of_their_own() {
+    let message = "BO_ 1 M: 8 N\n\n";
+    let count = 150_000;
+    let lines = time(&format!("{message}{}", "CM_ x;\n".repeat(count)));
+    let line = time(&format!("{message}{}", "CM_ x; ".repeat(count)));
+    // Three times, as other tests share the processor; it was ten times.
+    assert!(line < lines * 3, "{line:?} on one line, {lines:?} on {count}");
+}
+
+#[test]
+fn thousands_of_senders_take_no_longer_than_thousands_of_statements() {
+    let message = "BO_ 1 M: 8 N\n\n";
+    let count = 60_000;
+    let names: Vec<String> = (0..count).map(|n| format!("N{n}")).collect();
+    let together = time(&format!("{message}BO_TX_BU_ 1 : {};\n", names.join(",")));
+    // About a message that does not exist: this is the time that parsing takes.
+    let alone: String = names.iter().map(|name| format!("BO_TX_BU_ 2 : {name};\n")).collect();
+    let alone = time(&format!("{message}{alone}"));
+    assert!(together < alone, "{together:?} together, {alone:?} one by one");
 }

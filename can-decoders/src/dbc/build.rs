@@ -96,9 +96,9 @@ impl Builder {
     }
 
     fn message(&mut self, statement: &Statement<'_>) -> Result<(), DbcError> {
-        let dbc = self.parse(statement)?;
+        let dbc = parse(statement).map_err(|fault| self.refused(fault))?;
         let Some(parsed) = dbc.messages.into_iter().next() else {
-            return Err(self.syntax(statement, "BO_ without a message".to_owned()));
+            return Err(self.refused(Fault::at(statement, "BO_ without a message".to_owned())));
         };
         if parsed.name == INDEPENDENT_SIGNALS {
             return Ok(());
@@ -277,37 +277,41 @@ impl Builder {
         found
     }
 
-    pub(super) fn parse(&self, statement: &Statement<'_>) -> Result<Dbc, DbcError> {
-        let text = statement.text.trim_end();
-        if text.len() > MAX_STATEMENT {
-            return Err(self.syntax(statement, format!("the statement is longer than {MAX_STATEMENT} bytes")));
-        }
-        Dbc::try_from(text).map_err(|error| self.place(statement, &error))
+    /// The error for a statement without which frames cannot be decoded.
+    pub(super) fn refused(&self, fault: Fault) -> DbcError {
+        let Fault { line, column, what } = fault;
+        DbcError::Syntax { file: self.name.to_string(), line, column, what, remedy: REMEDY }
     }
+}
 
-    fn place(&self, statement: &Statement<'_>, error: &can_dbc::DbcError) -> DbcError {
-        let can_dbc::DbcError::Pest(error) = error else { return self.syntax(statement, error.to_string()) };
+/// Why a statement does not parse, and where.
+pub(super) struct Fault {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) what: String,
+}
+
+impl Fault {
+    fn at(statement: &Statement<'_>, what: String) -> Self {
+        Self { line: statement.line, column: statement.column, what }
+    }
+}
+
+pub(super) fn parse(statement: &Statement<'_>) -> Result<Dbc, Fault> {
+    let text = statement.text.trim_end();
+    if text.len() > MAX_STATEMENT {
+        return Err(Fault::at(statement, format!("the statement is longer than {MAX_STATEMENT} bytes")));
+    }
+    Dbc::try_from(text).map_err(|error| {
+        let can_dbc::DbcError::Pest(error) = error else { return Fault::at(statement, error.to_string()) };
         let (pest::error::LineColLocation::Pos((line, column)) | pest::error::LineColLocation::Span((line, column), _)) =
             error.line_col;
-        let column = if line == 1 { statement.column() + column - 1 } else { column };
-        DbcError::Syntax {
-            file: self.name.to_string(),
+        Fault {
             line: statement.line + line - 1,
-            column,
+            column: if line == 1 { statement.column + column - 1 } else { column },
             what: format!("DBC syntax error, {}", error.variant.message()),
-            remedy: REMEDY,
         }
-    }
-
-    fn syntax(&self, statement: &Statement<'_>, what: String) -> DbcError {
-        DbcError::Syntax {
-            file: self.name.to_string(),
-            line: statement.line,
-            column: statement.column(),
-            what,
-            remedy: REMEDY,
-        }
-    }
+    })
 }
 
 const REMEDY: &str = "correct the statement, or remove the message if it is not needed";

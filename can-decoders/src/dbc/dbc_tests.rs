@@ -165,6 +165,9 @@ fn statements_that_do_not_matter_for_decoding_never_refuse_a_file() {
     );
     assert_eq!(database.messages().len(), 1);
     assert_eq!(warnings(&database).iter().filter(|w| w.contains("not understood")).count(), 3);
+    // The place of what does not parse, also when it is not the first statement of its line.
+    let database = parse("BO_ 1 M: 8 A\n\nCM_ \"é\"; CM_ what;\n");
+    assert!(warnings(&database)[0].starts_with("t.dbc:13:14: CM_ statement not understood"), "{database:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType};
 
 use super::DbcError;
-use super::build::Builder;
+use super::build::{Builder, Fault, parse};
 use super::model::{Encoding, Labels};
 use super::multiplex::Selection;
 use super::statement::{Keyword, Statement, words};
@@ -16,17 +16,16 @@ impl Builder {
         match statement.keyword {
             Keyword::Message | Keyword::Symbols | Keyword::Other => return Ok(()),
             Keyword::Multiplexing | Keyword::ValueType => {
-                let dbc = self.parse(statement)?;
+                let dbc = parse(statement).map_err(|fault| self.refused(fault))?;
                 self.multiplexing(statement, dbc);
             }
             Keyword::Labels if self.names_table(statement) => {}
-            _ => match self.parse(statement) {
+            _ => match parse(statement) {
                 Ok(dbc) => self.description(statement, dbc),
-                Err(error) => {
-                    let line = if let DbcError::Syntax { line, .. } = &error { *line } else { statement.line };
-                    let what = if let DbcError::Syntax { what, .. } = error { what } else { error.to_string() };
-                    let keyword = statement.text.split_whitespace().next().unwrap_or_default().to_owned();
-                    self.warnings.add(line, format_args!("{keyword} statement not understood and left out: {what}"));
+                Err(Fault { line, column, what }) => {
+                    let keyword = statement.text.split_whitespace().next().unwrap_or_default();
+                    let text = format_args!("{keyword} statement not understood and left out: {what}");
+                    self.warnings.add_at(line, column, text);
                 }
             },
         }
@@ -94,10 +93,7 @@ impl Builder {
             let Some(message) = self.referred(statement, 0) else { continue };
             for node in found.transmitter {
                 let node = self.text(&node);
-                let senders = &mut self.messages[message].senders;
-                if !senders.contains(&node) {
-                    senders.push(node);
-                }
+                self.messages[message].senders.push(node);
             }
         }
         for found in dbc.value_descriptions {

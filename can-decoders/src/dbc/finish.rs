@@ -1,6 +1,6 @@
 //! What can be done only when all statements are known: value tables, multiplexing, long names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Database;
 use super::build::Builder;
@@ -24,6 +24,9 @@ impl Builder {
             let selections = self.selections.remove(&index).unwrap_or_default();
             let message = &mut self.messages[index];
             message.cycle_time_ms = time.filter(|ms| *ms > 0);
+            // BO_TX_BU_ repeats the sender that BO_ names.
+            let mut senders = HashSet::new();
+            message.senders.retain(|node| senders.insert(node.clone()));
             multiplex::resolve(message, &self.indicators[index], &selections, &mut self.warnings);
             if let Some(name) = self.long_messages.get(&index) {
                 message.name = name.as_str().into();

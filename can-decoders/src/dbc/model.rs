@@ -13,16 +13,18 @@ pub struct Warning {
     pub file: Arc<str>,
     /// Line from 1; 0 when the warning is about the file as a whole.
     pub line: usize,
+    /// Column in characters from 1; 0 when only the line is known.
+    pub column: usize,
     /// What is odd and what was made of it.
     pub text: String,
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 {
-            write!(f, "{}: {}", self.file, self.text)
-        } else {
-            write!(f, "{}:{}: {}", self.file, self.line, self.text)
+        match (self.line, self.column) {
+            (0, _) => write!(f, "{}: {}", self.file, self.text),
+            (line, 0) => write!(f, "{}:{line}: {}", self.file, self.text),
+            (line, column) => write!(f, "{}:{line}:{column}: {}", self.file, self.text),
         }
     }
 }

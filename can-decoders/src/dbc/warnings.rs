@@ -23,6 +23,11 @@ impl Warnings {
 
     /// About a line, or with line 0 the whole file.
     pub(super) fn add(&mut self, line: usize, text: fmt::Arguments<'_>) {
+        self.add_at(line, 0, text);
+    }
+
+    /// About one place in a line.
+    pub(super) fn add_at(&mut self, line: usize, column: usize, text: fmt::Arguments<'_>) {
         if self.kept.len() >= MAX_WARNINGS {
             self.suppressed += 1;
             return;
@@ -31,14 +36,14 @@ impl Warnings {
         if short.write_fmt(text).is_err() {
             short.0.push('…');
         }
-        self.kept.push(Warning { file: self.file.clone(), line, text: short.0 });
+        self.kept.push(Warning { file: self.file.clone(), line, column, text: short.0 });
     }
 
     /// In the order of the file, those about the whole of it last.
     pub(super) fn finish(mut self) -> Vec<Warning> {
         if self.suppressed > 0 {
             let text = format!("{} more warnings", self.suppressed);
-            self.kept.push(Warning { file: self.file, line: 0, text });
+            self.kept.push(Warning { file: self.file, line: 0, column: 0, text });
         }
         self.kept.sort_by_key(|w| if w.line == 0 { usize::MAX } else { w.line });
         self.kept
