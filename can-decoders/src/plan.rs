@@ -10,10 +10,11 @@ use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use crate::dbc::{Database, Labels, Multiplexing, SignalDef, Warning};
+use crate::dbc::{Database, Labels, MessageDef, Multiplexing, SignalDef, Warning};
 use crate::decode::Decoded;
 use crate::frame::CanId;
 use crate::index::IdIndex;
+use crate::names::Names;
 use crate::op::Op;
 
 /// Number of a message within its [`Plan`].
@@ -27,7 +28,7 @@ pub struct SignalIndex(pub u32);
 /// A message of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Name.
+    /// Name, unique within its plan.
     pub name: Arc<str>,
     /// Identifier.
     pub id: CanId,
@@ -127,8 +128,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles the databases of one bus. When several describe the same identifier the first is used
-    /// and a warning tells.
+    /// Compiles the databases of one bus. When several describe the same identifier the first is used,
+    /// and when several messages have the same name the later ones get their identifier as suffix
+    /// (`Name_1A0`, `Name_18FEF1FE`); warnings tell.
     pub fn compile(databases: &[Database]) -> Self {
         let mut plan = Self {
             messages: Vec::new(),
@@ -141,42 +143,52 @@ impl Plan {
             warnings: databases.iter().flat_map(|d| d.warnings().iter().cloned()).collect(),
         };
         let mut owners: HashMap<u32, &str> = HashMap::new();
-        let mut shared = SharedRanges::new();
+        let mut used: Vec<(&Database, &MessageDef)> = Vec::new();
         for database in databases {
             for message in database.messages() {
-                let warn = |text| Warning { file: database.name.clone(), line: message.line, column: 0, text };
                 if let Some(owner) = owners.get(&message.id.to_bits()) {
                     let text =
                         format!("message {} ({}): {owner} describes it too and is used", message.name, message.id);
-                    plan.warnings.push(warn(text));
+                    plan.warnings.push(Warning { file: database.name.clone(), line: message.line, column: 0, text });
                     continue;
                 }
                 owners.insert(message.id.to_bits(), database.name());
-                let index = MessageIndex(number(plan.messages.len()));
-                let start = number(plan.signals.len());
-                for signal in &message.signals {
-                    plan.add(signal, index, start, &mut shared);
-                }
-                if plan.names.contains_key(&message.name) {
-                    plan.warnings.push(warn(format!("message {} has the name of another", message.name)));
-                } else {
-                    plan.names.insert(message.name.clone(), index);
-                }
-                plan.messages.push(Message {
-                    name: message.name.clone(),
-                    id: message.id,
-                    size: message.size,
-                    cycle_time_ms: message.cycle_time_ms,
-                    senders: message.senders.clone(),
-                    signals: start..number(plan.signals.len()),
-                });
+                used.push((database, message));
             }
+        }
+        let mut names = Names::new(used.iter().map(|(_, message)| &message.name));
+        let mut shared = SharedRanges::new();
+        for (database, message) in used {
+            let mut name = message.name.clone();
+            if !names.give(&name) {
+                name = names.make(&message.name, message.id);
+                let text = format!("message {} has the name of another: it is called {name}", message.name);
+                plan.warnings.push(Warning { file: database.name.clone(), line: message.line, column: 0, text });
+            }
+            plan.add_message(name, message, &mut shared);
         }
         plan.index = IdIndex::new(plan.messages.iter().map(|m| m.id));
         plan
     }
 
-    fn add(&mut self, signal: &SignalDef, message: MessageIndex, first: u32, shared: &mut SharedRanges) {
+    fn add_message(&mut self, name: Arc<str>, message: &MessageDef, shared: &mut SharedRanges) {
+        let index = MessageIndex(number(self.messages.len()));
+        let start = number(self.signals.len());
+        for signal in &message.signals {
+            self.add_signal(signal, index, start, shared);
+        }
+        self.names.insert(name.clone(), index);
+        self.messages.push(Message {
+            name,
+            id: message.id,
+            size: message.size,
+            cycle_time_ms: message.cycle_time_ms,
+            senders: message.senders.clone(),
+            signals: start..number(self.signals.len()),
+        });
+    }
+
+    fn add_signal(&mut self, signal: &SignalDef, message: MessageIndex, first: u32, shared: &mut SharedRanges) {
         let gate = match &signal.multiplexing {
             Multiplexing::Always => OPEN,
             Multiplexing::Selected { selector, ranges } => {
@@ -237,12 +249,12 @@ impl Plan {
         self.index.get(id).map(MessageIndex)
     }
 
-    /// The message with this name; the first when several have it.
+    /// The message with this name.
     pub fn find_message(&self, name: &str) -> Option<MessageIndex> {
         self.names.get(name).copied()
     }
 
-    /// The signal of a message with this name; the first when several have it.
+    /// The signal of a message with this name.
     pub fn find_signal(&self, message: MessageIndex, name: &str) -> Option<SignalIndex> {
         self.message(message).signal_indices().find(|index| *self.signal(*index).name == *name)
     }

@@ -134,7 +134,7 @@ fn odd_layouts_are_warned_of_and_used() {
     assert_eq!(database.messages()[0].signals.len(), 5, "all but the one of 65 bits");
     for expected in [
         "reaches byte 3 of a message of 2",
-        "another signal Same in line 13",
+        "another signal Same in line 13: this one is called Same_2",
         "Shares shares bits with Same",
         "has 65 bits",
         "factor 0 and offset 0",
@@ -188,6 +188,22 @@ fn names_above_32_characters_come_from_attributes() {
     assert_eq!(&*database.messages()[0].name, "A_Name_Of_More_Than_Thirty_Two_Characters");
     let signal = &database.messages()[0].signals[0];
     assert_eq!((&*signal.name, signal.labels.len()), ("A_Signal_Of_More_Than_Thirty_Two_Characters", 1));
+}
+
+#[test]
+fn signals_of_one_name_get_different_ones() {
+    let signal = |name: &str| format!(" SG_ {name} : 0|8@1+ (1,0) [0|0] \"\" A\n");
+    let signals: String = ["S", "S", "S_2", "Short", "S"].map(signal).concat();
+    let long = "BA_ \"SystemSignalLongSymbol\" SG_ 1 Short \"S\";\n";
+    let labels = "VAL_ 1 S 1 \"a\" ;\n";
+    let database = parse(&format!("BO_ 1 M: 8 A\n{signals}\nBO_ 2 N: 8 A\n{}\n{long}{labels}", signal("S")));
+    let [message, other] = database.messages() else { panic!() };
+    let found: Vec<_> = message.signals.iter().map(|s| (&*s.name, s.labels.len())).collect();
+    assert_eq!(found, [("S", 1), ("S_3", 1), ("S_2", 0), ("S_4", 0), ("S_5", 1)]);
+    assert_eq!(&*other.signals[0].name, "S", "another message has names of its own");
+    let found: Vec<_> = warnings(&database).into_iter().filter(|w| !w.contains("shares bits")).collect();
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found[0], "t.dbc:13: message M has another signal S in line 12: this one is called S_3");
 }
 
 #[test]

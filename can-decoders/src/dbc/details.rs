@@ -10,6 +10,10 @@ use super::model::{Encoding, Labels};
 use super::multiplex::Selection;
 use super::statement::{Keyword, Statement, words};
 
+/// Longest name from an attribute, in bytes. Signals of one name share it, but each adds a number of
+/// its own, and with that a copy.
+const MAX_LONG_NAME: usize = 256;
+
 impl Builder {
     /// Everything but messages.
     pub(super) fn detail(&mut self, statement: &Statement<'_>) -> Result<(), DbcError> {
@@ -147,6 +151,14 @@ impl Builder {
                 && !name.is_empty()
                 && let Some(message) = self.referred(statement, 2)
             {
+                if name.len() > MAX_LONG_NAME {
+                    let text = format_args!(
+                        "the name of signal {} is longer than {MAX_LONG_NAME} bytes: left out",
+                        found.signal_name
+                    );
+                    self.warnings.add(statement.line, text);
+                    continue;
+                }
                 let name: Arc<str> = name.into();
                 for index in self.signals_named(message, &found.signal_name, statement.line) {
                     self.long_signals.insert((message, index), name.clone());

@@ -1,12 +1,14 @@
 //! What can be done only when all statements are known: value tables, multiplexing, long names.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Database;
 use super::build::Builder;
 use super::model::{ByteOrder, MessageDef, Multiplexing};
 use super::multiplex;
 use super::warnings::Warnings;
+use crate::names::Names;
 
 impl Builder {
     pub(super) fn finish(mut self) -> Database {
@@ -36,21 +38,35 @@ impl Builder {
                     definition.name = name.clone();
                 }
             }
+            name_signals(message, &mut self.warnings);
             check_layout(message, &mut self.warnings);
         }
         Database { name: self.name, messages: self.messages, warnings: self.warnings.finish() }
     }
 }
 
-/// Tells of names that stand twice, and of signals that are always there and share bits.
+/// Gives signals of one name different ones.
+fn name_signals(message: &mut MessageDef, warnings: &mut Warnings) {
+    let mut names = Names::new(message.signals.iter().map(|signal| &signal.name));
+    let mut lines: HashMap<Arc<str>, usize> = HashMap::new();
+    for signal in &mut message.signals {
+        if names.give(&signal.name) {
+            lines.insert(signal.name.clone(), signal.line);
+            continue;
+        }
+        let (message, made) = (&message.name, names.number(&signal.name));
+        let (name, first) = (&signal.name, lines.get(&signal.name).copied().unwrap_or_default());
+        let text =
+            format_args!("message {message} has another signal {name} in line {first}: this one is called {made}");
+        warnings.add(signal.line, text);
+        signal.name = made;
+    }
+}
+
+/// Tells of signals that are always there and share bits.
 fn check_layout(message: &MessageDef, warnings: &mut Warnings) {
-    let mut names: HashMap<&str, usize> = HashMap::new();
     let mut owners: HashMap<u32, usize> = HashMap::new();
     for (index, signal) in message.signals.iter().enumerate() {
-        if let Some(first) = names.insert(&signal.name, signal.line) {
-            let (message, name) = (&message.name, &signal.name);
-            warnings.add(signal.line, format_args!("message {message} has another signal {name} in line {first}"));
-        }
         if signal.multiplexing != Multiplexing::Always {
             continue;
         }

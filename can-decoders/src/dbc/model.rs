@@ -98,7 +98,7 @@ pub enum Multiplexing {
 /// A signal (`SG_`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignalDef {
-    /// Name.
+    /// Name, unique within its message: later ones of the same name end in `_2`, `_3` and so on.
     pub name: Arc<str>,
     /// Start bit as the file has it; see [`ByteOrder`].
     pub start: u32,
