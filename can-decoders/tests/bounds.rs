@@ -85,3 +85,14 @@ fn thousands_of_senders_take_no_longer_than_thousands_of_statements() {
     let alone = time(&format!("{message}{alone}"));
     assert!(together < alone, "{together:?} together, {alone:?} one by one");
 }
+
+/// The label of the last statement goes to all signals of the name, once.
+#[test]
+fn statements_about_a_name_take_as_long_for_thousands_of_signals_as_for_one() {
+    let statements = "VAL_ 1 A 1 \"x\" ;\n".repeat(20_000);
+    let many = format!("{}{statements}", namesakes(""));
+    let database = Database::parse("h", many.as_bytes()).unwrap();
+    assert!(database.messages()[0].signals[1..].iter().all(|signal| signal.labels.len() == 1));
+    let (many, one) = (time(&many), time(&format!("BO_ 1 M: 8 N\n SG_ A : 0|8@1+ (1,0) [0|0] \"\" N\n\n{statements}")));
+    assert!(many < one * 3, "{many:?} for thousands, {one:?} for one");
+}

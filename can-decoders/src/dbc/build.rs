@@ -51,6 +51,10 @@ pub(super) struct Builder {
     pub(super) indicators: Vec<Vec<Indicator>>,
     /// By [`CanId::to_bits`].
     pub(super) by_id: HashMap<u32, usize>,
+    /// By message, the first signal of each name.
+    pub(super) firsts: Vec<HashMap<Arc<str>, usize>>,
+    /// (bits, line) of `SIG_VALTYPE_` by message and signal.
+    pub(super) floats: HashMap<(usize, usize), (u32, usize)>,
     /// `SG_MUL_VAL_` by message.
     pub(super) selections: HashMap<usize, Vec<Selection>>,
     pub(super) tables: HashMap<String, Labels>,
@@ -74,6 +78,8 @@ impl Builder {
             messages: Vec::new(),
             indicators: Vec::new(),
             by_id: HashMap::new(),
+            firsts: Vec::new(),
+            floats: HashMap::new(),
             selections: HashMap::new(),
             tables: HashMap::new(),
             table_uses: Vec::new(),
@@ -130,6 +136,7 @@ impl Builder {
         let lines = signal_lines(statement);
         let mut signals = Vec::new();
         let mut indicators = Vec::new();
+        let mut firsts: HashMap<Arc<str>, usize> = HashMap::new();
         if parsed.signals.len() > MAX_SIGNALS {
             self.warnings.add(
                 statement.line,
@@ -146,6 +153,7 @@ impl Builder {
                 MultiplexIndicator::MultiplexorAndMultiplexedSignal(value) => Indicator::Both(value),
             };
             if let Some(signal) = self.signal(signal, size, line) {
+                firsts.entry(signal.name.clone()).or_insert(signals.len());
                 signals.push(signal);
                 indicators.push(indicator);
             }
@@ -153,6 +161,7 @@ impl Builder {
         let senders = parsed.transmitter.iter().map(|node| self.text(node)).collect();
         self.by_id.insert(id.to_bits(), self.messages.len());
         self.indicators.push(indicators);
+        self.firsts.push(firsts);
         self.messages.push(MessageDef {
             name: parsed.name.into(),
             id,
@@ -265,14 +274,12 @@ impl Builder {
         None
     }
 
-    pub(super) fn signals_named(&mut self, message: usize, name: &str, line: usize) -> Vec<usize> {
-        let signals = &self.messages[message].signals;
-        let found: Vec<usize> = signals.iter().enumerate().filter(|(_, s)| *s.name == *name).map(|(i, _)| i).collect();
-        if found.is_empty() {
-            self.warnings.add(
-                line,
-                format_args!("refers to signal {name}, which message {} does not have", self.messages[message].name),
-            );
+    /// The first signal of this name; what a statement says of it is shared with the others at the end.
+    pub(super) fn signal_named(&mut self, message: usize, name: &str, line: usize) -> Option<usize> {
+        let found = self.firsts[message].get(name).copied();
+        if found.is_none() {
+            let message = &self.messages[message].name;
+            self.warnings.add(line, format_args!("refers to signal {name}, which message {message} does not have"));
         }
         found
     }

@@ -1,12 +1,10 @@
 //! What statements other than `BO_` add to the messages: multiplexing, floats, labels, attributes, comments.
 
-use std::sync::Arc;
-
 use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType};
 
 use super::DbcError;
 use super::build::{Builder, Fault, parse};
-use super::model::{Encoding, Labels};
+use super::model::Labels;
 use super::multiplex::Selection;
 use super::statement::{Keyword, Statement, words};
 
@@ -50,26 +48,12 @@ impl Builder {
             if found.signal_extended_value_type == SignalExtendedValueType::SignedOrUnsignedInteger {
                 continue;
             }
-            for index in self.signals_named(message, &found.signal_name, statement.line) {
-                let signal = &mut self.messages[message].signals[index];
-                let bits = signal.bits;
-                // The width decides: a 64-bit "float" and a 32-bit "double" are slips of the pen.
-                match bits {
-                    32 => signal.encoding = Encoding::Float32,
-                    64 => signal.encoding = Encoding::Float64,
-                    _ => {}
-                }
-                let said = match found.signal_extended_value_type {
-                    SignalExtendedValueType::IEEEfloat32Bit => 32,
-                    _ => 64,
-                };
-                if said != bits {
-                    let used = if matches!(bits, 32 | 64) { "a float" } else { "an integer" };
-                    self.warnings.add(statement.line, format_args!(
-                        "signal {} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits",
-                        found.signal_name
-                    ));
-                }
+            let bits = match found.signal_extended_value_type {
+                SignalExtendedValueType::IEEEfloat32Bit => 32,
+                _ => 64,
+            };
+            if let Some(index) = self.signal_named(message, &found.signal_name, statement.line) {
+                self.floats.insert((message, index), (bits, statement.line));
             }
         }
     }
@@ -104,8 +88,8 @@ impl Builder {
             let can_dbc::ValueDescription::Signal { name, value_descriptions, .. } = found else { continue };
             let Some(message) = self.referred(statement, 0) else { continue };
             let labels = self.labels(value_descriptions);
-            for index in self.signals_named(message, &name, statement.line) {
-                self.messages[message].signals[index].labels.clone_from(&labels);
+            if let Some(index) = self.signal_named(message, &name, statement.line) {
+                self.messages[message].signals[index].labels = labels;
             }
         }
         for found in dbc.comments {
@@ -119,9 +103,8 @@ impl Builder {
                 }
                 can_dbc::Comment::Signal { name, comment, .. } => {
                     let Some(message) = self.referred(statement, 1) else { continue };
-                    let comment: Arc<str> = comment.into();
-                    for index in self.signals_named(message, &name, statement.line) {
-                        self.messages[message].signals[index].comment.clone_from(&comment);
+                    if let Some(index) = self.signal_named(message, &name, statement.line) {
+                        self.messages[message].signals[index].comment = comment.into();
                     }
                 }
                 _ => {}
@@ -159,9 +142,8 @@ impl Builder {
                     self.warnings.add(statement.line, text);
                     continue;
                 }
-                let name: Arc<str> = name.into();
-                for index in self.signals_named(message, &found.signal_name, statement.line) {
-                    self.long_signals.insert((message, index), name.clone());
+                if let Some(index) = self.signal_named(message, &found.signal_name, statement.line) {
+                    self.long_signals.insert((message, index), name.into());
                 }
             }
         }

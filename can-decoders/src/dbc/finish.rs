@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Database;
 use super::build::Builder;
-use super::model::{ByteOrder, MessageDef, Multiplexing};
+use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, SignalDef};
 use super::multiplex;
 use super::warnings::Warnings;
 use crate::names::Names;
@@ -17,8 +17,8 @@ impl Builder {
                 self.warnings.add(line, format_args!("refers to value table {table}, which the file does not have"));
                 continue;
             };
-            for index in self.signals_named(message, &signal, line) {
-                self.messages[message].signals[index].labels.clone_from(&labels);
+            if let Some(index) = self.signal_named(message, &signal, line) {
+                self.messages[message].signals[index].labels = labels;
             }
         }
         for index in 0..self.messages.len() {
@@ -33,15 +33,54 @@ impl Builder {
             if let Some(name) = self.long_messages.get(&index) {
                 message.name = name.as_str().into();
             }
-            for (signal, definition) in message.signals.iter_mut().enumerate() {
-                if let Some(name) = self.long_signals.get(&(index, signal)) {
-                    definition.name = name.clone();
-                }
-            }
+            self.share(index);
+            let message = &mut self.messages[index];
             name_signals(message, &mut self.warnings);
             check_layout(message, &mut self.warnings);
         }
         Database { name: self.name, messages: self.messages, warnings: self.warnings.finish() }
+    }
+
+    /// Gives all signals of a name what was said of the first. Not statement by statement: a hostile
+    /// file has half a million of those, and thousands of signals of one name.
+    fn share(&mut self, message: usize) {
+        let (signals, warnings) = (&mut self.messages[message].signals, &mut self.warnings);
+        for index in 0..signals.len() {
+            let Some(first) = self.firsts[message].get(&signals[index].name).copied() else { continue };
+            if first != index {
+                let (labels, comment) = (signals[first].labels.clone(), signals[first].comment.clone());
+                (signals[index].labels, signals[index].comment) = (labels, comment);
+            }
+            let signal = &mut signals[index];
+            if let Some((bits, line)) = self.floats.get(&(message, first)) {
+                set_float(signal, *bits, *line, warnings);
+            }
+            if let Some(name) = self.long_signals.get(&(message, first)) {
+                signal.name = name.clone();
+            }
+        }
+    }
+}
+
+/// The width decides: a 64-bit "float" and a 32-bit "double" are slips of the pen.
+fn set_float(signal: &mut SignalDef, said: u32, line: usize, warnings: &mut Warnings) {
+    let used = match signal.bits {
+        32 => {
+            signal.encoding = Encoding::Float32;
+            "a float"
+        }
+        64 => {
+            signal.encoding = Encoding::Float64;
+            "a float"
+        }
+        _ => "an integer",
+    };
+    if said != signal.bits {
+        let (name, bits) = (&signal.name, signal.bits);
+        let text = format_args!(
+            "signal {name} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits"
+        );
+        warnings.add(line, text);
     }
 }
 
