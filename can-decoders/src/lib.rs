@@ -74,6 +74,7 @@ pub mod decode;
 pub mod encode;
 pub mod frame;
 mod index;
+mod names;
 mod op;
 pub mod plan;
 
