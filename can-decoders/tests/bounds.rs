@@ -57,10 +57,14 @@ fn ranges_of_thousands_of_signals_are_kept_once() {
     assert_linear(&namesakes("m1 "), &format!("SG_MUL_VAL_ 1 A Sel {};\n", ranges.join(", ")));
 }
 
+/// The best of three: other programs share the processor.
 fn time(text: &str) -> Duration {
-    let start = Instant::now();
-    Database::parse("h", text.as_bytes()).unwrap();
-    start.elapsed()
+    let once = || {
+        let start = Instant::now();
+        Database::parse("h", text.as_bytes()).unwrap();
+        start.elapsed()
+    };
+    (0..3).map(|_| once()).min().unwrap()
 }
 
 /// Places are counted in characters of the line: not from its start for each statement anew.
