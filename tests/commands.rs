@@ -130,6 +130,29 @@ fn a_bad_line_ends_a_strict_reading_with_its_place_and_a_tolerant_one_counts_it(
 }
 
 #[test]
+fn decode_counts_frames_that_are_not_as_long_as_their_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let dbc = dbc();
+    let told = |frames: &[&str]| {
+        let lines = frames.iter().enumerate().map(|(n, frame)| format!("({n}.000000) can0 {frame}\n"));
+        let log = dir.path().join("lengths.log");
+        std::fs::write(&log, lines.collect::<String>()).unwrap();
+        let (code, out, err) = ended(&run(&["decode", arg(&log), "--dbc", &dbc]));
+        assert_eq!((code, out.lines().count()), (Some(0), frames.len()));
+        // The longer ones look like any other: the output has no key for them.
+        let keys = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        assert!(keys.into_iter().all(|line| line.get("fit").is_none() && line["signals"].is_object()));
+        err.lines().filter(|line| line.contains("not as long as")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (exact, shorter) = ("18FEF1FE#FF00", "100#0102");
+    assert_eq!(told(&[exact]), [""; 0]);
+    let [line] = &told(&["100#", exact, shorter, "18FEF1FE#FF0000", shorter])[..] else { panic!() };
+    assert!(line.contains("WARN") && line.ends_with(": 3 shorter (first 100), 1 longer (first 18FEF1FE)"), "{line}");
+    let [line] = &told(&[exact, "18FEF1FE#FF0000"])[..] else { panic!() };
+    assert!(line.ends_with(": 1 longer (first 18FEF1FE)"), "{line}");
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_failures_with_1() {
     let dir = tempfile::tempdir().unwrap();
     let (log, dbc) = (data("small.log"), dbc());

@@ -75,6 +75,7 @@ pub mod encode;
 pub mod error_frame;
 pub mod frame;
 mod index;
+mod names;
 mod op;
 pub mod plan;
 

@@ -7,13 +7,14 @@
 //! identifies a signal and callers can keep state per signal in a plain vector.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use crate::dbc::{Database, Multiplexing, SignalDef, Warning};
+use crate::dbc::{Database, Labels, MessageDef, Multiplexing, SignalDef, Warning};
 use crate::decode::Decoded;
 use crate::frame::CanId;
 use crate::index::IdIndex;
+use crate::names::Names;
 use crate::op::Op;
 
 /// Number of a message within its [`Plan`].
@@ -27,7 +28,7 @@ pub struct SignalIndex(pub u32);
 /// A message of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Name.
+    /// Name, unique within its plan.
     pub name: Arc<str>,
     /// Identifier.
     pub id: CanId,
@@ -71,8 +72,8 @@ pub struct Signal {
     pub is_multiplexor: bool,
     /// True when it is in some frames of its message only.
     pub is_multiplexed: bool,
-    /// Labels of raw values, sorted by raw value.
-    pub labels: Vec<(i64, Arc<str>)>,
+    /// Labels of raw values.
+    pub labels: Labels,
 }
 
 impl Signal {
@@ -87,7 +88,7 @@ impl Signal {
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     pub(crate) selector: u32,
-    /// Where in `Plan::ranges` the raw values are.
+    /// Where in `Plan::ranges` the raw values are; several gates may share them.
     ranges: Range<u32>,
 }
 
@@ -107,6 +108,9 @@ impl Step {
     }
 }
 
+/// Where ranges that several signals share are in `Plan::ranges`, by their address in the databases.
+type SharedRanges = HashMap<*const RangeInclusive<u64>, Range<u32>>;
+
 /// The gate of signals that are always in the frame.
 const OPEN: u32 = u32::MAX;
 
@@ -124,8 +128,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles the databases of one bus. When several describe the same identifier the first is used
-    /// and a warning tells.
+    /// Compiles the databases of one bus. When several describe the same identifier the first is used,
+    /// and when several messages have the same name the later ones get their identifier as suffix
+    /// (`Name_1A0`, `Name_18FEF1FE`); warnings tell.
     pub fn compile(databases: &[Database]) -> Self {
         let mut plan = Self {
             messages: Vec::new(),
@@ -138,48 +143,64 @@ impl Plan {
             warnings: databases.iter().flat_map(|d| d.warnings().iter().cloned()).collect(),
         };
         let mut owners: HashMap<u32, &str> = HashMap::new();
+        let mut used: Vec<(&Database, &MessageDef)> = Vec::new();
         for database in databases {
             for message in database.messages() {
-                let warn = |text| Warning { file: database.name.clone(), line: message.line, text };
                 if let Some(owner) = owners.get(&message.id.to_bits()) {
                     let text =
                         format!("message {} ({}): {owner} describes it too and is used", message.name, message.id);
-                    plan.warnings.push(warn(text));
+                    plan.warnings.push(Warning { file: database.name.clone(), line: message.line, column: 0, text });
                     continue;
                 }
                 owners.insert(message.id.to_bits(), database.name());
-                let index = MessageIndex(number(plan.messages.len()));
-                let start = number(plan.signals.len());
-                for signal in &message.signals {
-                    plan.add(signal, index, start);
-                }
-                if plan.names.contains_key(&message.name) {
-                    plan.warnings.push(warn(format!("message {} has the name of another", message.name)));
-                } else {
-                    plan.names.insert(message.name.clone(), index);
-                }
-                plan.messages.push(Message {
-                    name: message.name.clone(),
-                    id: message.id,
-                    size: message.size,
-                    cycle_time_ms: message.cycle_time_ms,
-                    senders: message.senders.clone(),
-                    signals: start..number(plan.signals.len()),
-                });
+                used.push((database, message));
             }
+        }
+        let mut names = Names::new(used.iter().map(|(_, message)| &message.name));
+        let mut shared = SharedRanges::new();
+        for (database, message) in used {
+            let mut name = message.name.clone();
+            if !names.give(&name) {
+                name = names.make(&message.name, message.id);
+                let text = format!("message {} has the name of another: it is called {name}", message.name);
+                plan.warnings.push(Warning { file: database.name.clone(), line: message.line, column: 0, text });
+            }
+            plan.add_message(name, message, &mut shared);
         }
         plan.index = IdIndex::new(plan.messages.iter().map(|m| m.id));
         plan
     }
 
-    fn add(&mut self, signal: &SignalDef, message: MessageIndex, first: u32) {
+    fn add_message(&mut self, name: Arc<str>, message: &MessageDef, shared: &mut SharedRanges) {
+        let index = MessageIndex(number(self.messages.len()));
+        let start = number(self.signals.len());
+        for signal in &message.signals {
+            self.add_signal(signal, index, start, shared);
+        }
+        self.names.insert(name.clone(), index);
+        self.messages.push(Message {
+            name,
+            id: message.id,
+            size: message.size,
+            cycle_time_ms: message.cycle_time_ms,
+            senders: message.senders.clone(),
+            signals: start..number(self.signals.len()),
+        });
+    }
+
+    fn add_signal(&mut self, signal: &SignalDef, message: MessageIndex, first: u32, shared: &mut SharedRanges) {
         let gate = match &signal.multiplexing {
             Multiplexing::Always => OPEN,
             Multiplexing::Selected { selector, ranges } => {
-                self.add_gate(first + number(*selector), ranges.iter().map(|range| (*range.start(), *range.end())))
+                let places = shared.entry(ranges.as_ptr()).or_insert_with(|| {
+                    let start = number(self.ranges.len());
+                    self.ranges.extend(ranges.iter().map(|range| (*range.start(), *range.end())));
+                    start..number(self.ranges.len())
+                });
+                self.add_gate(first + number(*selector), places.clone())
             }
             // A gate that admits nothing; its selector is of no matter.
-            Multiplexing::Never => self.add_gate(number(self.steps.len()), std::iter::empty()),
+            Multiplexing::Never => self.add_gate(number(self.steps.len()), 0..0),
         };
         self.steps.push(Step { op: Op::compile(signal), gate });
         self.signals.push(Signal {
@@ -197,10 +218,8 @@ impl Plan {
         });
     }
 
-    fn add_gate(&mut self, selector: u32, ranges: impl Iterator<Item = (u64, u64)>) -> u32 {
-        let start = number(self.ranges.len());
-        self.ranges.extend(ranges);
-        self.gates.push(Gate { selector, ranges: start..number(self.ranges.len()) });
+    fn add_gate(&mut self, selector: u32, ranges: Range<u32>) -> u32 {
+        self.gates.push(Gate { selector, ranges });
         number(self.gates.len() - 1)
     }
 
@@ -230,12 +249,12 @@ impl Plan {
         self.index.get(id).map(MessageIndex)
     }
 
-    /// The message with this name; the first when several have it.
+    /// The message with this name.
     pub fn find_message(&self, name: &str) -> Option<MessageIndex> {
         self.names.get(name).copied()
     }
 
-    /// The signal of a message with this name; the first when several have it.
+    /// The signal of a message with this name.
     pub fn find_signal(&self, message: MessageIndex, name: &str) -> Option<SignalIndex> {
         self.message(message).signal_indices().find(|index| *self.signal(*index).name == *name)
     }
@@ -274,7 +293,12 @@ impl Plan {
     #[inline]
     pub(crate) fn admits(&self, gate: &Gate, raw: u64) -> bool {
         let ranges = &self.ranges[gate.ranges.start as usize..gate.ranges.end as usize];
-        ranges.iter().any(|(low, high)| (*low..=*high).contains(&raw))
+        if let [(low, high)] = ranges {
+            return (*low..=*high).contains(&raw);
+        }
+        // Sorted, with gaps between them: only the last that starts at or before `raw` can have it.
+        let after = ranges.partition_point(|(low, _)| *low <= raw);
+        after > 0 && raw <= ranges[after - 1].1
     }
 }
 

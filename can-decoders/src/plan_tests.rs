@@ -13,12 +13,13 @@ fn several_databases_make_one_plan_and_the_first_wins() {
         "BO_ 1 Other: 8 A\n SG_ Z : 0|8@1+ (1,0) [0|0] \"\" A\n\nBO_ 2 M: 8 A\n SG_ Y : 0|8@1+ (1,0) [0|0] \"V\" A\n",
     );
     let plan = Plan::compile(&[one, two]);
-    assert_eq!(plan.messages().iter().map(|m| &*m.name).collect::<Vec<_>>(), ["M", "E", "M"]);
+    assert_eq!(plan.messages().iter().map(|m| &*m.name).collect::<Vec<_>>(), ["M", "E", "M_002"]);
     assert_eq!(plan.find(CanId::standard(1).unwrap()), Some(MessageIndex(0)));
     assert_eq!(plan.find(CanId::extended(1).unwrap()), Some(MessageIndex(1)));
     assert_eq!(plan.find(CanId::standard(2).unwrap()), Some(MessageIndex(2)));
     assert_eq!(plan.find(CanId::standard(3).unwrap()), None);
     assert_eq!(plan.find_message("M"), Some(MessageIndex(0)));
+    assert_eq!(plan.find_message("M_002"), Some(MessageIndex(2)));
     assert_eq!(plan.find_message("Other"), None);
     let y = plan.find_signal(MessageIndex(2), "Y").unwrap();
     assert_eq!((y, plan.signal(y).message, &*plan.signal(y).unit), (SignalIndex(1), MessageIndex(2), "V"));
@@ -26,8 +27,44 @@ fn several_databases_make_one_plan_and_the_first_wins() {
     let warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["two:3: message Other (001): one describes it too and is used", "two:6: message M has the name of another"]
+        [
+            "two:3: message Other (001): one describes it too and is used",
+            "two:6: message M has the name of another: it is called M_002"
+        ]
     );
+}
+
+#[test]
+fn messages_of_one_name_get_their_identifier_even_when_a_later_one_is_called_like_that() {
+    let one = database("one", "BO_ 256 A: 1 A\n\nBO_ 291 A: 1 A\n\nBO_ 2566844926 A: 1 A\n");
+    let two = database("two", "BO_ 291 A: 1 A\n\nBO_ 292 A: 1 A\n\nBO_ 512 A_123: 1 A\n");
+    let plan = Plan::compile(&[one, two]);
+    let names: Vec<&str> = plan.messages().iter().map(|m| &*m.name).collect();
+    assert_eq!(names, ["A", "A_123_2", "A_18FEF1FE", "A_124", "A_123"]);
+    for (name, index) in names.iter().zip(0..) {
+        assert_eq!(plan.find_message(name), Some(MessageIndex(index)));
+    }
+    let warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
+    assert!(warnings[0].contains("message A (123): one describes it too"), "{warnings:?}");
+    assert_eq!(warnings.len(), 4);
+}
+
+#[test]
+fn many_ranges_of_a_multiplexor_are_searched() {
+    // Overlapping, touching, upside down and out of order; all even values from 1000 on.
+    let ranges: Vec<String> = (500..20_000).rev().map(|n| format!("{}-{}", n * 2, n * 2)).collect();
+    let text = format!(
+        "BO_ 1 M: 8 A\n SG_ Sel M : 0|16@1+ (1,0) [0|0] \"\" A\n SG_ X m0 : 16|8@1+ (1,0) [0|0] \"\" A\n\n\
+         SG_MUL_VAL_ 1 X Sel 7-9, 3-4, 1-3, 5-5, 12-11;\nSG_MUL_VAL_ 1 X Sel {};\n",
+        ranges.join(", ")
+    );
+    let plan = Plan::compile(&[database("t", &text)]);
+    assert_eq!(plan.ranges[..3], [(1, 5), (7, 9), (1000, 1000)]);
+    for raw in 0..=u16::MAX {
+        let payload = u64::from(raw).to_le_bytes();
+        let expected = matches!(raw, 1..=5 | 7..=9) || (1000..40_000).contains(&raw) && raw % 2 == 0;
+        assert_eq!(plan.decode(MessageIndex(0), &payload).signals().count() == 2, expected, "{raw}");
+    }
 }
 
 #[test]

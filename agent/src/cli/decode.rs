@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use can_decoders::{Frame, FrameKind, MessageIndex, Plan, Sample, Validity};
+use can_decoders::{CanId, Fit, Frame, FrameKind, MessageIndex, Plan, Sample, Validity};
 use clap::{Args, ValueEnum};
 
 use super::number::{write_number, write_seconds};
@@ -47,10 +47,14 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     if matches!(args.format, Format::Csv) {
         writeln!(out, "t,bus,id,message,signal,value,label,invalid")?;
     }
+    let mut lengths = Lengths::default();
     while let Some(frame) = log.next_frame()? {
         let is_data = matches!(frame.kind, FrameKind::Data | FrameKind::Fd { .. });
         let plan = catalog.route(frame.bus).map(|bus| &*catalog.buses()[bus].plan);
         let found = if is_data { plan.and_then(|plan| Some((plan, plan.find(frame.id)?))) } else { None };
+        if let Some((plan, message)) = found {
+            lengths.count(frame.id, plan.decode(message, frame.payload()).fit);
+        }
         let bus = log.reader().buses().get(usize::from(frame.bus.0)).map_or("", |name| name.as_ref());
         match (found, args.format) {
             (Some((plan, message)), Format::Jsonl) => json(&mut out, &frame, bus, plan, message, args.labels)?,
@@ -72,7 +76,35 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     }
     out.flush()?;
     inputs::report_bad_lines(&log);
+    lengths.report();
     Ok(())
+}
+
+/// Frames that are not as long as their message: how many, and the first one's identifier.
+#[derive(Debug, Default)]
+struct Lengths {
+    shorter: Option<(u64, CanId)>,
+    longer: Option<(u64, CanId)>,
+}
+
+impl Lengths {
+    fn count(&mut self, id: CanId, fit: Fit) {
+        let counter = match fit {
+            Fit::Exact => return,
+            Fit::Short { .. } => &mut self.shorter,
+            Fit::Long { .. } => &mut self.longer,
+        };
+        counter.get_or_insert((0, id)).0 += 1;
+    }
+
+    fn report(&self) {
+        let said = |found: Option<(u64, CanId)>, how| found.map(|(n, id)| format!("{n} {how} (first {id})"));
+        let causes: Vec<String> =
+            [said(self.shorter, "shorter"), said(self.longer, "longer")].into_iter().flatten().collect();
+        if !causes.is_empty() {
+            tracing::warn!("frames that are not as long as their DBC message: {}", causes.join(", "));
+        }
+    }
 }
 
 fn reason(validity: Validity) -> &'static str {

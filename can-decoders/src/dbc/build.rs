@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use can_dbc::{Dbc, MultiplexIndicator, NumericValue, ValueType};
 
-use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, SignalDef, Warning};
-use super::multiplex::{self, Indicator, Selection};
+use super::model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, SignalDef};
+use super::multiplex::{Indicator, Selection};
 use super::statement::{Keyword, Preamble, Statement, split, words};
-use super::{Database, DbcError, MAX_WARNINGS};
+use super::warnings::Warnings;
+use super::{Database, DbcError};
 use crate::frame::{CanId, MAX_PAYLOAD};
 
 /// Vector's pseudo-message that keeps signals which are in no message.
@@ -31,7 +32,7 @@ pub(super) fn build(name: &str, text: &str) -> Result<Database, DbcError> {
         remedy: "check that this is a DBC file: it starts with VERSION, NS_, BU_ or BO_",
     })?;
     if statements.is_empty() {
-        builder.warn(0, "the file is empty".to_owned());
+        builder.warnings.add(0, format_args!("the file is empty"));
     }
     // Messages first: the other statements refer to them and may stand before them.
     for statement in statements.iter().filter(|s| s.keyword == Keyword::Message) {
@@ -50,9 +51,13 @@ pub(super) struct Builder {
     pub(super) indicators: Vec<Vec<Indicator>>,
     /// By [`CanId::to_bits`].
     pub(super) by_id: HashMap<u32, usize>,
+    /// By message, the first signal of each name.
+    pub(super) firsts: Vec<HashMap<Arc<str>, usize>>,
+    /// (bits, line) of `SIG_VALTYPE_` by message and signal.
+    pub(super) floats: HashMap<(usize, usize), (u32, usize)>,
     /// `SG_MUL_VAL_` by message.
     pub(super) selections: HashMap<usize, Vec<Selection>>,
-    pub(super) tables: HashMap<String, Vec<(i64, Arc<str>)>>,
+    pub(super) tables: HashMap<String, Labels>,
     /// (message, signal's name, table's name, line) of `VAL_` statements that name a table.
     pub(super) table_uses: Vec<(usize, String, String, usize)>,
     pub(super) default_cycle: Option<u32>,
@@ -60,11 +65,10 @@ pub(super) struct Builder {
     /// Names above 32 characters, which are in attributes and cut in `BO_` and `SG_`. Applied last:
     /// the other statements use the short ones.
     pub(super) long_messages: HashMap<usize, String>,
-    pub(super) long_signals: HashMap<(usize, usize), String>,
+    pub(super) long_signals: HashMap<(usize, usize), Arc<str>>,
     /// Units and senders repeat thousands of times: each text is kept once.
     pub(super) texts: HashMap<String, Arc<str>>,
-    pub(super) warnings: Vec<Warning>,
-    pub(super) suppressed: usize,
+    pub(super) warnings: Warnings,
 }
 
 impl Builder {
@@ -74,6 +78,8 @@ impl Builder {
             messages: Vec::new(),
             indicators: Vec::new(),
             by_id: HashMap::new(),
+            firsts: Vec::new(),
+            floats: HashMap::new(),
             selections: HashMap::new(),
             tables: HashMap::new(),
             table_uses: Vec::new(),
@@ -82,16 +88,7 @@ impl Builder {
             long_messages: HashMap::new(),
             long_signals: HashMap::new(),
             texts: HashMap::new(),
-            warnings: Vec::new(),
-            suppressed: 0,
-        }
-    }
-
-    pub(super) fn warn(&mut self, line: usize, text: String) {
-        if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(Warning { file: self.name.clone(), line, text });
-        } else {
-            self.suppressed += 1;
+            warnings: Warnings::new(name.into()),
         }
     }
 
@@ -105,9 +102,9 @@ impl Builder {
     }
 
     fn message(&mut self, statement: &Statement<'_>) -> Result<(), DbcError> {
-        let dbc = self.parse(statement)?;
+        let dbc = parse(statement).map_err(|fault| self.refused(fault))?;
         let Some(parsed) = dbc.messages.into_iter().next() else {
-            return Err(self.syntax(statement, "BO_ without a message".to_owned()));
+            return Err(self.refused(Fault::at(statement, "BO_ without a message".to_owned())));
         };
         if parsed.name == INDEPENDENT_SIGNALS {
             return Ok(());
@@ -115,28 +112,36 @@ impl Builder {
         let number = words(statement.text).next().unwrap_or_default();
         let Some(id) = self.identifier(number, &parsed.name, statement.line) else { return Ok(()) };
         if let Some(first) = self.by_id.get(&id.to_bits()) {
-            let text = format!(
-                "message {} has identifier {id} as {} in line {} has: the first is used",
-                parsed.name, self.messages[*first].name, self.messages[*first].line
+            self.warnings.add(
+                statement.line,
+                format_args!(
+                    "message {} has identifier {id} as {} in line {} has: the first is used",
+                    parsed.name, self.messages[*first].name, self.messages[*first].line
+                ),
             );
-            self.warn(statement.line, text);
             return Ok(());
         }
         if parsed.size > MAX_MESSAGE_BYTES {
-            self.warn(statement.line, format!("message {} is {} bytes long: left out", parsed.name, parsed.size));
+            self.warnings
+                .add(statement.line, format_args!("message {} is {} bytes long: left out", parsed.name, parsed.size));
             return Ok(());
         }
         let size = usize::try_from(parsed.size).unwrap_or(usize::MAX);
         if size > MAX_PAYLOAD {
-            let text = format!("message {} is {size} bytes long, more than a frame can hold", parsed.name);
-            self.warn(statement.line, text);
+            self.warnings.add(
+                statement.line,
+                format_args!("message {} is {size} bytes long, more than a frame can hold", parsed.name),
+            );
         }
         let lines = signal_lines(statement);
         let mut signals = Vec::new();
         let mut indicators = Vec::new();
+        let mut firsts: HashMap<Arc<str>, usize> = HashMap::new();
         if parsed.signals.len() > MAX_SIGNALS {
-            let text = format!("message {} has more than {MAX_SIGNALS} signals: the rest is left out", parsed.name);
-            self.warn(statement.line, text);
+            self.warnings.add(
+                statement.line,
+                format_args!("message {} has more than {MAX_SIGNALS} signals: the rest is left out", parsed.name),
+            );
         }
         for (index, signal) in parsed.signals.into_iter().take(MAX_SIGNALS).enumerate() {
             let (line, bare) = lines.get(index).copied().unwrap_or((statement.line, false));
@@ -148,6 +153,7 @@ impl Builder {
                 MultiplexIndicator::MultiplexorAndMultiplexedSignal(value) => Indicator::Both(value),
             };
             if let Some(signal) = self.signal(signal, size, line) {
+                firsts.entry(signal.name.clone()).or_insert(signals.len());
                 signals.push(signal);
                 indicators.push(indicator);
             }
@@ -155,13 +161,14 @@ impl Builder {
         let senders = parsed.transmitter.iter().map(|node| self.text(node)).collect();
         self.by_id.insert(id.to_bits(), self.messages.len());
         self.indicators.push(indicators);
+        self.firsts.push(firsts);
         self.messages.push(MessageDef {
             name: parsed.name.into(),
             id,
             size,
             cycle_time_ms: None,
             senders,
-            comment: String::new(),
+            comment: Arc::default(),
             line: statement.line,
             signals,
         });
@@ -173,15 +180,14 @@ impl Builder {
         let id = number.parse::<u32>().ok().and_then(can_id);
         match id {
             None => {
-                let text = format!("message {message} has identifier {number}, beyond 29 bits: left out");
-                self.warn(line, text);
+                self.warnings
+                    .add(line, format_args!("message {message} has identifier {number}, beyond 29 bits: left out"));
             }
             Some((id, true)) => {
-                let text = format!(
+                self.warnings.add(line, format_args!(
                     "message {message} has identifier {number}, beyond 11 bits, without the extended flag (bit 31): \
                      taken as extended identifier {id}"
-                );
-                self.warn(line, text);
+                ));
             }
             Some((_, false)) => {}
         }
@@ -193,19 +199,23 @@ impl Builder {
         let start = u32::try_from(parsed.start_bit).ok().filter(|s| u64::from(*s) < MAX_MESSAGE_BYTES * 8);
         let bits = u32::try_from(parsed.size).ok().filter(|bits| (1..=64).contains(bits));
         let (Some(start), Some(bits)) = (start, bits) else {
-            let text = format!(
-                "signal {} has {} bits from bit {}; 1 to 64 can be decoded: left out",
-                parsed.name, parsed.size, parsed.start_bit
+            self.warnings.add(
+                line,
+                format_args!(
+                    "signal {} has {} bits from bit {}; 1 to 64 can be decoded: left out",
+                    parsed.name, parsed.size, parsed.start_bit
+                ),
             );
-            self.warn(line, text);
             return None;
         };
         if !parsed.factor.is_finite() || !parsed.offset.is_finite() || parsed.factor == 0.0 {
-            let text = format!(
-                "signal {} has factor {} and offset {}: its values say nothing",
-                parsed.name, parsed.factor, parsed.offset
+            self.warnings.add(
+                line,
+                format_args!(
+                    "signal {} has factor {} and offset {}: its values say nothing",
+                    parsed.name, parsed.factor, parsed.offset
+                ),
             );
-            self.warn(line, text);
         }
         let (min, max) = (number(parsed.min), number(parsed.max));
         let bounded = !(min == 0.0 && max == 0.0);
@@ -226,19 +236,21 @@ impl Builder {
             min: bounded.then_some(min),
             max: bounded.then_some(max),
             unit: self.text(&parsed.unit),
-            labels: Vec::new(),
+            labels: Labels::default(),
             multiplexing: Multiplexing::Always,
             is_multiplexor: false,
-            comment: String::new(),
+            comment: Arc::default(),
             line,
         };
         if signal.bytes_needed() > size {
-            let text = format!(
-                "signal {} reaches byte {} of a message of {size}: it is decoded from longer frames only",
-                signal.name,
-                signal.bytes_needed()
+            self.warnings.add(
+                line,
+                format_args!(
+                    "signal {} reaches byte {} of a message of {size}: it is decoded from longer frames only",
+                    signal.name,
+                    signal.bytes_needed()
+                ),
             );
-            self.warn(line, text);
         }
         Some(signal)
     }
@@ -254,90 +266,59 @@ impl Builder {
         }
         // Statements about the pseudo-message are as common as they are void.
         if id != Some(0xC000_0000) {
-            self.warn(statement.line, format!("refers to message {number}, which the file does not have: left out"));
+            self.warnings.add(
+                statement.line,
+                format_args!("refers to message {number}, which the file does not have: left out"),
+            );
         }
         None
     }
 
-    pub(super) fn signals_named(&mut self, message: usize, name: &str, line: usize) -> Vec<usize> {
-        let signals = &self.messages[message].signals;
-        let found: Vec<usize> = signals.iter().enumerate().filter(|(_, s)| *s.name == *name).map(|(i, _)| i).collect();
-        if found.is_empty() {
-            let text = format!("refers to signal {name}, which message {} does not have", self.messages[message].name);
-            self.warn(line, text);
+    /// The first signal of this name; what a statement says of it is shared with the others at the end.
+    pub(super) fn signal_named(&mut self, message: usize, name: &str, line: usize) -> Option<usize> {
+        let found = self.firsts[message].get(name).copied();
+        if found.is_none() {
+            let message = &self.messages[message].name;
+            self.warnings.add(line, format_args!("refers to signal {name}, which message {message} does not have"));
         }
         found
     }
 
-    fn finish(mut self) -> Database {
-        for (message, signal, table, line) in std::mem::take(&mut self.table_uses) {
-            let Some(labels) = self.tables.get(&table).cloned() else {
-                self.warn(line, format!("refers to value table {table}, which the file does not have"));
-                continue;
-            };
-            for index in self.signals_named(message, &signal, line) {
-                self.messages[message].signals[index].labels.clone_from(&labels);
-            }
-        }
-        for index in 0..self.messages.len() {
-            let time = self.cycles.get(&index).copied().or(self.default_cycle);
-            let selections = self.selections.remove(&index).unwrap_or_default();
-            let message = &mut self.messages[index];
-            message.cycle_time_ms = time.filter(|ms| *ms > 0);
-            let mut found = Vec::new();
-            multiplex::resolve(message, &self.indicators[index], &selections, &mut found);
-            if let Some(name) = self.long_messages.get(&index) {
-                message.name = name.as_str().into();
-            }
-            for (signal, definition) in message.signals.iter_mut().enumerate() {
-                if let Some(name) = self.long_signals.get(&(index, signal)) {
-                    definition.name = name.as_str().into();
-                }
-            }
-            check_layout(message, &mut found);
-            for (line, text) in found {
-                self.warn(line, text);
-            }
-        }
-        if self.suppressed > 0 {
-            let text = format!("{} more warnings", self.suppressed);
-            self.warnings.push(Warning { file: self.name.clone(), line: 0, text });
-        }
-        self.warnings.sort_by_key(|w| if w.line == 0 { usize::MAX } else { w.line });
-        Database { name: self.name, messages: self.messages, warnings: self.warnings }
+    /// The error for a statement without which frames cannot be decoded.
+    pub(super) fn refused(&self, fault: Fault) -> DbcError {
+        let Fault { line, column, what } = fault;
+        DbcError::Syntax { file: self.name.to_string(), line, column, what, remedy: REMEDY }
     }
+}
 
-    pub(super) fn parse(&self, statement: &Statement<'_>) -> Result<Dbc, DbcError> {
-        let text = statement.text.trim_end();
-        if text.len() > MAX_STATEMENT {
-            return Err(self.syntax(statement, format!("the statement is longer than {MAX_STATEMENT} bytes")));
-        }
-        Dbc::try_from(text).map_err(|error| self.place(statement, &error))
+/// Why a statement does not parse, and where.
+pub(super) struct Fault {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) what: String,
+}
+
+impl Fault {
+    fn at(statement: &Statement<'_>, what: String) -> Self {
+        Self { line: statement.line, column: statement.column, what }
     }
+}
 
-    fn place(&self, statement: &Statement<'_>, error: &can_dbc::DbcError) -> DbcError {
-        let can_dbc::DbcError::Pest(error) = error else { return self.syntax(statement, error.to_string()) };
+pub(super) fn parse(statement: &Statement<'_>) -> Result<Dbc, Fault> {
+    let text = statement.text.trim_end();
+    if text.len() > MAX_STATEMENT {
+        return Err(Fault::at(statement, format!("the statement is longer than {MAX_STATEMENT} bytes")));
+    }
+    Dbc::try_from(text).map_err(|error| {
+        let can_dbc::DbcError::Pest(error) = error else { return Fault::at(statement, error.to_string()) };
         let (pest::error::LineColLocation::Pos((line, column)) | pest::error::LineColLocation::Span((line, column), _)) =
             error.line_col;
-        let column = if line == 1 { statement.column() + column - 1 } else { column };
-        DbcError::Syntax {
-            file: self.name.to_string(),
+        Fault {
             line: statement.line + line - 1,
-            column,
+            column: if line == 1 { statement.column + column - 1 } else { column },
             what: format!("DBC syntax error, {}", error.variant.message()),
-            remedy: REMEDY,
         }
-    }
-
-    fn syntax(&self, statement: &Statement<'_>, what: String) -> DbcError {
-        DbcError::Syntax {
-            file: self.name.to_string(),
-            line: statement.line,
-            column: statement.column(),
-            what,
-            remedy: REMEDY,
-        }
-    }
+    })
 }
 
 const REMEDY: &str = "correct the statement, or remove the message if it is not needed";
@@ -358,33 +339,6 @@ fn signal_lines(statement: &Statement<'_>) -> Vec<(usize, bool)> {
     let lines = statement.text.lines().enumerate();
     let signals = lines.filter(|(_, text)| text.trim_start().starts_with("SG_"));
     signals.map(|(n, text)| (statement.line + n, words(text.trim_start()).nth(1) == Some("m"))).collect()
-}
-
-/// Tells of names that stand twice, and of signals that are always there and share bits.
-fn check_layout(message: &MessageDef, found: &mut Vec<(usize, String)>) {
-    let mut names: HashMap<&str, usize> = HashMap::new();
-    let mut owners: HashMap<u32, usize> = HashMap::new();
-    for (index, signal) in message.signals.iter().enumerate() {
-        if let Some(first) = names.insert(&signal.name, signal.line) {
-            let text = format!("message {} has another signal {} in line {first}", message.name, signal.name);
-            found.push((signal.line, text));
-        }
-        if signal.multiplexing != Multiplexing::Always {
-            continue;
-        }
-        let overlapped = signal.span().find_map(|position| {
-            // One numbering for both orders: byte, then bit from the least significant one.
-            let bit = match signal.order {
-                ByteOrder::Little => position,
-                ByteOrder::Big => position / 8 * 8 + 7 - position % 8,
-            };
-            owners.insert(bit, index).filter(|owner| *owner != index)
-        });
-        if let Some(owner) = overlapped {
-            let text = format!("signal {} shares bits with {}", signal.name, message.signals[owner].name);
-            found.push((signal.line, text));
-        }
-    }
 }
 
 fn number(value: NumericValue) -> f64 {

@@ -28,13 +28,13 @@ fn everything_about_a_message_is_collected() {
     assert_eq!((&*message.name, message.id, message.size), ("Engine", CanId::standard(0x123).unwrap(), 8));
     assert_eq!(message.cycle_time_ms, Some(100));
     assert_eq!(message.senders.iter().map(|s| &**s).collect::<Vec<_>>(), ["A", "B"]);
-    assert_eq!(message.comment, "the\nengine");
+    assert_eq!(&*message.comment, "the\nengine");
     let [speed, gear] = message.signals.as_slice() else { panic!() };
     assert_eq!((speed.start, speed.bits, speed.order), (7, 16, ByteOrder::Big));
     assert_eq!((speed.factor, speed.offset, &*speed.unit), (0.25, -10.0, "rpm"));
     assert_eq!((speed.min, speed.max), (Some(0.0), Some(8000.0)));
     assert_eq!((gear.encoding, gear.order, gear.min, gear.max), (Encoding::Signed, ByteOrder::Little, None, None));
-    assert_eq!((gear.comment.as_str(), gear.line), ("which", message.line + 2));
+    assert_eq!((&*gear.comment, gear.line), ("which", message.line + 2));
     let labels: Vec<_> = gear.labels.iter().map(|(raw, label)| (*raw, &**label)).collect();
     assert_eq!(labels, [(-1, "Reverse"), (0, "Neutral"), (3, "Third")]);
 }
@@ -59,7 +59,7 @@ fn identifiers_keep_all_their_bits() {
     let ids: Vec<_> = database.messages().iter().map(|m| m.id).collect();
     // 67634 is 0x10832: cut to 16 bits it would pass for the standard identifier 0x832.
     assert_eq!(ids, [0x18FE_F1FE, 0x062C_C033, 0x0001_0832].map(|id| CanId::extended(id).unwrap()));
-    assert_eq!(database.messages()[2].comment, "x");
+    assert_eq!(&*database.messages()[2].comment, "x");
     let found = warnings(&database);
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].contains("without the extended flag") && found[0].starts_with("t.dbc:13: "), "{}", found[0]);
@@ -90,9 +90,9 @@ fn simple_and_extended_multiplexing() {
     );
     let [selector, a, sub, b] = database.messages()[0].signals.as_slice() else { panic!() };
     assert_eq!(selector.multiplexing, Multiplexing::Always);
-    assert_eq!(a.multiplexing, Multiplexing::Selected { selector: 0, ranges: vec![2..=2] });
-    assert_eq!(sub.multiplexing, Multiplexing::Selected { selector: 0, ranges: vec![3..=3] });
-    assert_eq!(b.multiplexing, Multiplexing::Selected { selector: 2, ranges: vec![0..=4, 9..=9] });
+    assert_eq!(a.multiplexing, Multiplexing::Selected { selector: 0, ranges: Ranges::from([2..=2]) });
+    assert_eq!(sub.multiplexing, Multiplexing::Selected { selector: 0, ranges: Ranges::from([3..=3]) });
+    assert_eq!(b.multiplexing, Multiplexing::Selected { selector: 2, ranges: Ranges::from([0..=4, 9..=9]) });
     assert_eq!([selector, a, sub, b].map(|s| s.is_multiplexor), [true, false, true, false]);
 }
 
@@ -105,7 +105,7 @@ fn a_lone_bare_m_among_numbered_signals_is_the_multiplexor() {
     );
     let multiplexing = |m: usize, s: usize| database.messages()[m].signals[s].multiplexing.clone();
     assert_eq!(multiplexing(0, 0), Multiplexing::Always);
-    assert_eq!(multiplexing(0, 1), Multiplexing::Selected { selector: 0, ranges: vec![2..=2] });
+    assert_eq!(multiplexing(0, 1), Multiplexing::Selected { selector: 0, ranges: Ranges::from([2..=2]) });
     assert_eq!((multiplexing(1, 1), multiplexing(2, 0)), (Multiplexing::Never, Multiplexing::Never));
     assert_eq!(warnings(&database).len(), 3);
 }
@@ -134,7 +134,7 @@ fn odd_layouts_are_warned_of_and_used() {
     assert_eq!(database.messages()[0].signals.len(), 5, "all but the one of 65 bits");
     for expected in [
         "reaches byte 3 of a message of 2",
-        "another signal Same in line 13",
+        "another signal Same in line 13: this one is called Same_2",
         "Shares shares bits with Same",
         "has 65 bits",
         "factor 0 and offset 0",
@@ -165,6 +165,9 @@ fn statements_that_do_not_matter_for_decoding_never_refuse_a_file() {
     );
     assert_eq!(database.messages().len(), 1);
     assert_eq!(warnings(&database).iter().filter(|w| w.contains("not understood")).count(), 3);
+    // The place of what does not parse, also when it is not the first statement of its line.
+    let database = parse("BO_ 1 M: 8 A\n\nCM_ \"é\"; CM_ what;\n");
+    assert!(warnings(&database)[0].starts_with("t.dbc:13:14: CM_ statement not understood"), "{database:?}");
 }
 
 #[test]
@@ -185,6 +188,22 @@ fn names_above_32_characters_come_from_attributes() {
     assert_eq!(&*database.messages()[0].name, "A_Name_Of_More_Than_Thirty_Two_Characters");
     let signal = &database.messages()[0].signals[0];
     assert_eq!((&*signal.name, signal.labels.len()), ("A_Signal_Of_More_Than_Thirty_Two_Characters", 1));
+}
+
+#[test]
+fn signals_of_one_name_get_different_ones() {
+    let signal = |name: &str| format!(" SG_ {name} : 0|8@1+ (1,0) [0|0] \"\" A\n");
+    let signals: String = ["S", "S", "S_2", "Short", "S"].map(signal).concat();
+    let long = "BA_ \"SystemSignalLongSymbol\" SG_ 1 Short \"S\";\n";
+    let labels = "VAL_ 1 S 1 \"a\" ;\n";
+    let database = parse(&format!("BO_ 1 M: 8 A\n{signals}\nBO_ 2 N: 8 A\n{}\n{long}{labels}", signal("S")));
+    let [message, other] = database.messages() else { panic!() };
+    let found: Vec<_> = message.signals.iter().map(|s| (&*s.name, s.labels.len())).collect();
+    assert_eq!(found, [("S", 1), ("S_3", 1), ("S_2", 0), ("S_4", 0), ("S_5", 1)]);
+    assert_eq!(&*other.signals[0].name, "S", "another message has names of its own");
+    let found: Vec<_> = warnings(&database).into_iter().filter(|w| !w.contains("shares bits")).collect();
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found[0], "t.dbc:13: message M has another signal S in line 12: this one is called S_3");
 }
 
 #[test]

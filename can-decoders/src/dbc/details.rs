@@ -1,14 +1,16 @@
 //! What statements other than `BO_` add to the messages: multiplexing, floats, labels, attributes, comments.
 
-use std::sync::Arc;
-
 use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType};
 
 use super::DbcError;
-use super::build::Builder;
-use super::model::Encoding;
+use super::build::{Builder, Fault, parse};
+use super::model::Labels;
 use super::multiplex::Selection;
 use super::statement::{Keyword, Statement, words};
+
+/// Longest name from an attribute, in bytes. Signals of one name share it, but each adds a number of
+/// its own, and with that a copy.
+const MAX_LONG_NAME: usize = 256;
 
 impl Builder {
     /// Everything but messages.
@@ -16,17 +18,16 @@ impl Builder {
         match statement.keyword {
             Keyword::Message | Keyword::Symbols | Keyword::Other => return Ok(()),
             Keyword::Multiplexing | Keyword::ValueType => {
-                let dbc = self.parse(statement)?;
+                let dbc = parse(statement).map_err(|fault| self.refused(fault))?;
                 self.multiplexing(statement, dbc);
             }
             Keyword::Labels if self.names_table(statement) => {}
-            _ => match self.parse(statement) {
+            _ => match parse(statement) {
                 Ok(dbc) => self.description(statement, dbc),
-                Err(error) => {
-                    let line = if let DbcError::Syntax { line, .. } = &error { *line } else { statement.line };
-                    let what = if let DbcError::Syntax { what, .. } = error { what } else { error.to_string() };
-                    let keyword = statement.text.split_whitespace().next().unwrap_or_default().to_owned();
-                    self.warn(line, format!("{keyword} statement not understood and left out: {what}"));
+                Err(Fault { line, column, what }) => {
+                    let keyword = statement.text.split_whitespace().next().unwrap_or_default();
+                    let text = format_args!("{keyword} statement not understood and left out: {what}");
+                    self.warnings.add_at(line, column, text);
                 }
             },
         }
@@ -47,27 +48,12 @@ impl Builder {
             if found.signal_extended_value_type == SignalExtendedValueType::SignedOrUnsignedInteger {
                 continue;
             }
-            for index in self.signals_named(message, &found.signal_name, statement.line) {
-                let signal = &mut self.messages[message].signals[index];
-                let bits = signal.bits;
-                // The width decides: a 64-bit "float" and a 32-bit "double" are slips of the pen.
-                match bits {
-                    32 => signal.encoding = Encoding::Float32,
-                    64 => signal.encoding = Encoding::Float64,
-                    _ => {}
-                }
-                let said = match found.signal_extended_value_type {
-                    SignalExtendedValueType::IEEEfloat32Bit => 32,
-                    _ => 64,
-                };
-                if said != bits {
-                    let used = if matches!(bits, 32 | 64) { "a float" } else { "an integer" };
-                    let text = format!(
-                        "signal {} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits",
-                        found.signal_name
-                    );
-                    self.warn(statement.line, text);
-                }
+            let bits = match found.signal_extended_value_type {
+                SignalExtendedValueType::IEEEfloat32Bit => 32,
+                _ => 64,
+            };
+            if let Some(index) = self.signal_named(message, &found.signal_name, statement.line) {
+                self.floats.insert((message, index), (bits, statement.line));
             }
         }
     }
@@ -95,18 +81,15 @@ impl Builder {
             let Some(message) = self.referred(statement, 0) else { continue };
             for node in found.transmitter {
                 let node = self.text(&node);
-                let senders = &mut self.messages[message].senders;
-                if !senders.contains(&node) {
-                    senders.push(node);
-                }
+                self.messages[message].senders.push(node);
             }
         }
         for found in dbc.value_descriptions {
             let can_dbc::ValueDescription::Signal { name, value_descriptions, .. } = found else { continue };
             let Some(message) = self.referred(statement, 0) else { continue };
             let labels = self.labels(value_descriptions);
-            for index in self.signals_named(message, &name, statement.line) {
-                self.messages[message].signals[index].labels.clone_from(&labels);
+            if let Some(index) = self.signal_named(message, &name, statement.line) {
+                self.messages[message].signals[index].labels = labels;
             }
         }
         for found in dbc.comments {
@@ -115,13 +98,13 @@ impl Builder {
                     // `CM_ 12 "..."` without BO_ is accepted by can-dbc, and here.
                     let place = usize::from(words(statement.text).next().is_some_and(|w| w.ends_with('_')));
                     if let Some(message) = self.referred(statement, place) {
-                        self.messages[message].comment = comment;
+                        self.messages[message].comment = comment.into();
                     }
                 }
                 can_dbc::Comment::Signal { name, comment, .. } => {
                     let Some(message) = self.referred(statement, 1) else { continue };
-                    for index in self.signals_named(message, &name, statement.line) {
-                        self.messages[message].signals[index].comment.clone_from(&comment);
+                    if let Some(index) = self.signal_named(message, &name, statement.line) {
+                        self.messages[message].signals[index].comment = comment.into();
                     }
                 }
                 _ => {}
@@ -151,8 +134,16 @@ impl Builder {
                 && !name.is_empty()
                 && let Some(message) = self.referred(statement, 2)
             {
-                for index in self.signals_named(message, &found.signal_name, statement.line) {
-                    self.long_signals.insert((message, index), name.clone());
+                if name.len() > MAX_LONG_NAME {
+                    let text = format_args!(
+                        "the name of signal {} is longer than {MAX_LONG_NAME} bytes: left out",
+                        found.signal_name
+                    );
+                    self.warnings.add(statement.line, text);
+                    continue;
+                }
+                if let Some(index) = self.signal_named(message, &found.signal_name, statement.line) {
+                    self.long_signals.insert((message, index), name.into());
                 }
             }
         }
@@ -172,11 +163,11 @@ impl Builder {
         true
     }
 
-    fn labels(&mut self, descriptions: Vec<can_dbc::ValDescription>) -> Vec<(i64, Arc<str>)> {
+    fn labels(&mut self, descriptions: Vec<can_dbc::ValDescription>) -> Labels {
         let mut labels: Vec<_> = descriptions.into_iter().map(|d| (d.id, self.text(&d.description))).collect();
         labels.sort_by_key(|label| label.0);
         labels.dedup_by_key(|label| label.0);
-        labels
+        labels.into()
     }
 }
 

@@ -13,13 +13,15 @@
 mod build;
 mod details;
 mod error;
+mod finish;
 mod model;
 mod multiplex;
 mod statement;
 mod text;
+mod warnings;
 
 pub use error::DbcError;
-pub use model::{ByteOrder, Encoding, MessageDef, Multiplexing, SignalDef, Warning};
+pub use model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, Ranges, SignalDef, Warning};
 
 use std::fs::File;
 use std::io::Read;

@@ -13,19 +13,27 @@ pub struct Warning {
     pub file: Arc<str>,
     /// Line from 1; 0 when the warning is about the file as a whole.
     pub line: usize,
+    /// Column in characters from 1; 0 when only the line is known.
+    pub column: usize,
     /// What is odd and what was made of it.
     pub text: String,
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 {
-            write!(f, "{}: {}", self.file, self.text)
-        } else {
-            write!(f, "{}:{}: {}", self.file, self.line, self.text)
+        match (self.line, self.column) {
+            (0, _) => write!(f, "{}: {}", self.file, self.text),
+            (line, 0) => write!(f, "{}:{line}: {}", self.file, self.text),
+            (line, column) => write!(f, "{}:{line}:{column}: {}", self.file, self.text),
         }
     }
 }
+
+/// Labels of raw values, sorted by raw value. Shared, as one statement can label thousands of signals.
+pub type Labels = Arc<[(i64, Arc<str>)]>;
+
+/// Raw values of a multiplexor, inclusive: sorted, and with gaps between them. Shared as [`Labels`] are.
+pub type Ranges = Arc<[RangeInclusive<u64>]>;
 
 /// A message (`BO_`).
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +49,7 @@ pub struct MessageDef {
     /// The nodes that send it; empty when the file names none.
     pub senders: Vec<Arc<str>>,
     /// Comment (`CM_ BO_`), empty when there is none.
-    pub comment: String,
+    pub comment: Arc<str>,
     /// Line of the `BO_` in its file, from 1.
     pub line: usize,
     /// Signals in the order of the file.
@@ -80,8 +88,8 @@ pub enum Multiplexing {
     Selected {
         /// The multiplexor.
         selector: usize,
-        /// Raw values of the multiplexor, inclusive.
-        ranges: Vec<RangeInclusive<u64>>,
+        /// Its raw values.
+        ranges: Ranges,
     },
     /// Multiplexed, but the file does not say by what: never reported. A warning tells.
     Never,
@@ -90,7 +98,7 @@ pub enum Multiplexing {
 /// A signal (`SG_`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignalDef {
-    /// Name.
+    /// Name, unique within its message: later ones of the same name end in `_2`, `_3` and so on.
     pub name: Arc<str>,
     /// Start bit as the file has it; see [`ByteOrder`].
     pub start: u32,
@@ -110,14 +118,14 @@ pub struct SignalDef {
     pub max: Option<f64>,
     /// Unit, empty when there is none.
     pub unit: Arc<str>,
-    /// Labels of raw values, sorted by raw value.
-    pub labels: Vec<(i64, Arc<str>)>,
+    /// Labels of raw values.
+    pub labels: Labels,
     /// When it is in the frame.
     pub multiplexing: Multiplexing,
     /// True when other signals are selected by this one.
     pub is_multiplexor: bool,
     /// Comment (`CM_ SG_`), empty when there is none.
-    pub comment: String,
+    pub comment: Arc<str>,
     /// Line of the `SG_` in its file, from 1.
     pub line: usize,
 }

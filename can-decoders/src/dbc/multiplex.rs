@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use super::model::{MessageDef, Multiplexing};
+use super::model::{MessageDef, Multiplexing, Ranges};
+use super::warnings::Warnings;
 
 /// The multiplexer indicator of an `SG_` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub(super) fn resolve(
     message: &mut MessageDef,
     indicators: &[Indicator],
     selections: &[Selection],
-    warnings: &mut Vec<(usize, String)>,
+    warnings: &mut Warnings,
 ) {
     if selections.is_empty() && indicators.iter().all(|i| *i == Indicator::Plain) {
         return;
@@ -44,29 +45,36 @@ pub(super) fn resolve(
     for selection in selections {
         by_signal.entry(&selection.signal).or_default().push(selection);
     }
+    // Signals of one name share what selects them: a hostile file has thousands of each.
+    let mut resolved: HashMap<&str, Multiplexing> = HashMap::new();
     for (index, indicator) in indicators.iter().enumerate() {
         let signal = &message.signals[index];
         let extended = by_signal.get(&*signal.name).map_or(&[][..], Vec::as_slice);
         let multiplexing = if let [first, ..] = extended {
-            from_selections(message, index, first, extended, warnings)
+            let resolved = resolved.entry(&first.signal);
+            resolved.or_insert_with(|| from_selections(message, first, extended, warnings)).clone()
         } else {
             match (*indicator, root) {
                 (Indicator::Plain | Indicator::Multiplexor, _) => Multiplexing::Always,
                 (Indicator::Bare, Some(root)) if root == index => Multiplexing::Always,
                 (Indicator::Multiplexed(value) | Indicator::Both(value), Some(root)) if root != index => {
-                    Multiplexing::Selected { selector: root, ranges: vec![value..=value] }
+                    Multiplexing::Selected { selector: root, ranges: Ranges::from([value..=value]) }
                 }
                 (Indicator::Bare, _) => {
-                    let text = format!("signal {} is multiplexed (m) without a value: never reported", signal.name);
-                    warnings.push((signal.line, text));
+                    warnings.add(
+                        signal.line,
+                        format_args!("signal {} is multiplexed (m) without a value: never reported", signal.name),
+                    );
                     Multiplexing::Never
                 }
                 (Indicator::Multiplexed(_) | Indicator::Both(_), _) => {
-                    let text = format!(
-                        "signal {} is multiplexed, but message {} has no multiplexor (M): never reported",
-                        signal.name, message.name
+                    warnings.add(
+                        signal.line,
+                        format_args!(
+                            "signal {} is multiplexed, but message {} has no multiplexor (M): never reported",
+                            signal.name, message.name
+                        ),
                     );
-                    warnings.push((signal.line, text));
                     Multiplexing::Never
                 }
             }
@@ -82,7 +90,7 @@ pub(super) fn resolve(
 }
 
 /// The multiplexor of simple multiplexing.
-fn root(message: &MessageDef, indicators: &[Indicator], warnings: &mut Vec<(usize, String)>) -> Option<usize> {
+fn root(message: &MessageDef, indicators: &[Indicator], warnings: &mut Warnings) -> Option<usize> {
     let mut pure = indicators.iter().enumerate().filter(|(_, i)| **i == Indicator::Multiplexor).map(|(n, _)| n);
     if let Some(first) = pure.next() {
         return Some(first);
@@ -93,8 +101,10 @@ fn root(message: &MessageDef, indicators: &[Indicator], warnings: &mut Vec<(usiz
     match (bare.next(), bare.next()) {
         (Some(only), None) if numbered => {
             let signal = &message.signals[only];
-            let text = format!("signal {} has m without a number and is taken as the multiplexor (M)", signal.name);
-            warnings.push((signal.line, text));
+            warnings.add(
+                signal.line,
+                format_args!("signal {} has m without a number and is taken as the multiplexor (M)", signal.name),
+            );
             Some(only)
         }
         _ => None,
@@ -103,28 +113,46 @@ fn root(message: &MessageDef, indicators: &[Indicator], warnings: &mut Vec<(usiz
 
 fn from_selections(
     message: &MessageDef,
-    index: usize,
     first: &Selection,
     all: &[&Selection],
-    warnings: &mut Vec<(usize, String)>,
+    warnings: &mut Warnings,
 ) -> Multiplexing {
-    let name = &message.signals[index].name;
+    let name = &first.signal;
     let Some(selector) = message.signals.iter().position(|s| *s.name == *first.selector) else {
-        let text = format!("signal {name} is selected by {}, which does not exist: never reported", first.selector);
-        warnings.push((first.line, text));
+        warnings.add(
+            first.line,
+            format_args!("signal {name} is selected by {}, which does not exist: never reported", first.selector),
+        );
         return Multiplexing::Never;
     };
     if let Some(other) = all.iter().find(|s| s.selector != first.selector) {
-        let text = format!("signal {name} is selected by {} already: {} is left out", first.selector, other.selector);
-        warnings.push((other.line, text));
+        warnings.add(
+            other.line,
+            format_args!("signal {name} is selected by {} already: {} is left out", first.selector, other.selector),
+        );
     }
     let same = all.iter().filter(|s| s.selector == first.selector);
-    let ranges = same.flat_map(|s| s.ranges.iter().cloned()).filter(|r| r.start() <= r.end()).collect();
-    Multiplexing::Selected { selector, ranges }
+    Multiplexing::Selected { selector, ranges: merged(same.flat_map(|s| s.ranges.iter().cloned())) }
+}
+
+/// Sorted and without overlaps, so that a raw value can be searched for.
+fn merged(ranges: impl Iterator<Item = RangeInclusive<u64>>) -> Ranges {
+    let mut sorted: Vec<_> = ranges.filter(|range| !range.is_empty()).collect();
+    sorted.sort_unstable_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<u64>> = Vec::new();
+    for range in sorted {
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged.into()
 }
 
 /// A signal that selects itself, by whatever detour, is never in the frame.
-fn break_cycles(message: &mut MessageDef, warnings: &mut Vec<(usize, String)>) {
+fn break_cycles(message: &mut MessageDef, warnings: &mut Warnings) {
     let count = message.signals.len();
     // 0: not looked at, 1: on the way up from the current signal, 2: known to end.
     let mut state = vec![0_u8; count];
@@ -147,7 +175,7 @@ fn break_cycles(message: &mut MessageDef, warnings: &mut Vec<(usize, String)>) {
         if looped {
             let signal = &mut message.signals[at];
             signal.multiplexing = Multiplexing::Never;
-            warnings.push((signal.line, format!("signal {} selects itself: never reported", signal.name)));
+            warnings.add(signal.line, format_args!("signal {} selects itself: never reported", signal.name));
         }
         for index in path {
             state[index] = 2;

@@ -41,16 +41,8 @@ pub(crate) struct Statement<'a> {
     pub text: &'a str,
     /// Line of the keyword, from 1.
     pub line: usize,
-    /// What stands before the keyword on its line.
-    pub before: &'a str,
-}
-
-impl Statement<'_> {
-    /// Column of the keyword in characters, from 1. Counted only when asked for: a hostile file can
-    /// have millions of statements on one line.
-    pub(crate) fn column(&self) -> usize {
-        self.before.chars().count() + 1
-    }
+    /// Column of the keyword in characters, from 1.
+    pub column: usize,
 }
 
 fn keyword(word: &str) -> Option<Keyword> {
@@ -87,8 +79,11 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
     let bytes = text.as_bytes();
     let mut statements: Vec<Statement<'_>> = Vec::new();
     let mut start = 0;
-    let mut opened: Option<(Keyword, usize, &str)> = None;
+    let mut opened: Option<(Keyword, usize, usize)> = None;
     let (mut line, mut line_start) = (1, 0);
+    // Where the last statement opened, and its column: the next one on the line counts on from there.
+    // A hostile file can have a million statements on one line.
+    let (mut counted, mut column) = (0, 1);
     // True where a statement may open: only blanks since the line's start or a `;`.
     let mut fresh = true;
     let mut at = 0;
@@ -126,11 +121,16 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
                 let found = keyword(&text[at..end]);
                 let in_symbols = matches!(opened, Some((Keyword::Symbols, ..)));
                 if let Some(found) = found.filter(|_| !(in_symbols && alone(bytes, end))) {
-                    if let Some((keyword, line, before)) = opened {
-                        statements.push(Statement { keyword, text: &text[start..at], line, before });
+                    if let Some((keyword, line, column)) = opened {
+                        statements.push(Statement { keyword, text: &text[start..at], line, column });
                     }
                     start = at;
-                    opened = Some((found, line, &text[line_start..at]));
+                    if counted < line_start {
+                        (counted, column) = (line_start, 1);
+                    }
+                    column += text[counted..at].chars().count();
+                    counted = at;
+                    opened = Some((found, line, column));
                 } else if opened.is_none() {
                     return Err(Preamble { line, column: text[line_start..at].chars().count() + 1 });
                 }
@@ -146,8 +146,8 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
             }
         }
     }
-    if let Some((keyword, line, before)) = opened {
-        statements.push(Statement { keyword, text: &text[start..], line, before });
+    if let Some((keyword, line, column)) = opened {
+        statements.push(Statement { keyword, text: &text[start..], line, column });
     }
     Ok(statements)
 }
@@ -222,6 +222,13 @@ mod tests {
         ];
         assert_eq!(found.iter().map(|s| (s.0, s.2)).collect::<Vec<_>>(), expected);
         assert_eq!(found[4].1, "CM_ \"two\nBO_ lines\";");
+    }
+
+    #[test]
+    fn columns_count_characters_from_the_start_of_the_line() {
+        let text = "  VERSION \"é\"; CM_ \"°\n°\"; BS_: ;BU_: é\n\tCM_ x; BS_:";
+        let found: Vec<_> = split(text).unwrap().into_iter().map(|s| (s.line, s.column)).collect();
+        assert_eq!(found, [(1, 3), (1, 16), (2, 5), (2, 11), (3, 2), (3, 9)]);
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! What can be done only when all statements are known: value tables, multiplexing, long names.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Database;
+use super::build::Builder;
+use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, SignalDef};
+use super::multiplex;
+use super::warnings::Warnings;
+use crate::names::Names;
+
+impl Builder {
+    pub(super) fn finish(mut self) -> Database {
+        for (message, signal, table, line) in std::mem::take(&mut self.table_uses) {
+            let Some(labels) = self.tables.get(&table).cloned() else {
+                self.warnings.add(line, format_args!("refers to value table {table}, which the file does not have"));
+                continue;
+            };
+            if let Some(index) = self.signal_named(message, &signal, line) {
+                self.messages[message].signals[index].labels = labels;
+            }
+        }
+        for index in 0..self.messages.len() {
+            let time = self.cycles.get(&index).copied().or(self.default_cycle);
+            let selections = self.selections.remove(&index).unwrap_or_default();
+            let message = &mut self.messages[index];
+            message.cycle_time_ms = time.filter(|ms| *ms > 0);
+            // BO_TX_BU_ repeats the sender that BO_ names.
+            let mut senders = HashSet::new();
+            message.senders.retain(|node| senders.insert(node.clone()));
+            multiplex::resolve(message, &self.indicators[index], &selections, &mut self.warnings);
+            if let Some(name) = self.long_messages.get(&index) {
+                message.name = name.as_str().into();
+            }
+            self.share(index);
+            let message = &mut self.messages[index];
+            name_signals(message, &mut self.warnings);
+            check_layout(message, &mut self.warnings);
+        }
+        Database { name: self.name, messages: self.messages, warnings: self.warnings.finish() }
+    }
+
+    /// Gives all signals of a name what was said of the first. Not statement by statement: a hostile
+    /// file has half a million of those, and thousands of signals of one name.
+    fn share(&mut self, message: usize) {
+        let (signals, warnings) = (&mut self.messages[message].signals, &mut self.warnings);
+        for index in 0..signals.len() {
+            let Some(first) = self.firsts[message].get(&signals[index].name).copied() else { continue };
+            if first != index {
+                let (labels, comment) = (signals[first].labels.clone(), signals[first].comment.clone());
+                (signals[index].labels, signals[index].comment) = (labels, comment);
+            }
+            let signal = &mut signals[index];
+            if let Some((bits, line)) = self.floats.get(&(message, first)) {
+                set_float(signal, *bits, *line, warnings);
+            }
+            if let Some(name) = self.long_signals.get(&(message, first)) {
+                signal.name = name.clone();
+            }
+        }
+    }
+}
+
+/// The width decides: a 64-bit "float" and a 32-bit "double" are slips of the pen.
+fn set_float(signal: &mut SignalDef, said: u32, line: usize, warnings: &mut Warnings) {
+    let used = match signal.bits {
+        32 => {
+            signal.encoding = Encoding::Float32;
+            "a float"
+        }
+        64 => {
+            signal.encoding = Encoding::Float64;
+            "a float"
+        }
+        _ => "an integer",
+    };
+    if said != signal.bits {
+        let (name, bits) = (&signal.name, signal.bits);
+        let text = format_args!(
+            "signal {name} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits"
+        );
+        warnings.add(line, text);
+    }
+}
+
+/// Gives signals of one name different ones.
+fn name_signals(message: &mut MessageDef, warnings: &mut Warnings) {
+    let mut names = Names::new(message.signals.iter().map(|signal| &signal.name));
+    let mut lines: HashMap<Arc<str>, usize> = HashMap::new();
+    for signal in &mut message.signals {
+        if names.give(&signal.name) {
+            lines.insert(signal.name.clone(), signal.line);
+            continue;
+        }
+        let (message, made) = (&message.name, names.number(&signal.name));
+        let (name, first) = (&signal.name, lines.get(&signal.name).copied().unwrap_or_default());
+        let text =
+            format_args!("message {message} has another signal {name} in line {first}: this one is called {made}");
+        warnings.add(signal.line, text);
+        signal.name = made;
+    }
+}
+
+/// Tells of signals that are always there and share bits.
+fn check_layout(message: &MessageDef, warnings: &mut Warnings) {
+    let mut owners: HashMap<u32, usize> = HashMap::new();
+    for (index, signal) in message.signals.iter().enumerate() {
+        if signal.multiplexing != Multiplexing::Always {
+            continue;
+        }
+        let overlapped = signal.span().find_map(|position| {
+            // One numbering for both orders: byte, then bit from the least significant one.
+            let bit = match signal.order {
+                ByteOrder::Little => position,
+                ByteOrder::Big => position / 8 * 8 + 7 - position % 8,
+            };
+            owners.insert(bit, index).filter(|owner| *owner != index)
+        });
+        if let Some(owner) = overlapped {
+            let (name, owner) = (&signal.name, &message.signals[owner].name);
+            warnings.add(signal.line, format_args!("signal {name} shares bits with {owner}"));
+        }
+    }
+}
