@@ -20,7 +20,7 @@ const AFTER_S: u64 = 7;
 fn engine() -> Engine {
     let buses = DBC.iter().map(|(name, file, text)| {
         let plan = Plan::compile(&[Database::parse(file, text.as_bytes()).unwrap()]);
-        Bus { name: (*name).into(), plan: Arc::new(plan) }
+        Bus::new(*name, plan)
     });
     let catalog = Catalog::new(buses.collect());
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle");

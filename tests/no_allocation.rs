@@ -48,7 +48,7 @@ fn drive(seconds: u64) -> Vec<Frame> {
 fn catalog() -> Catalog {
     let bus = |(name, file, text): (&str, &str, &str)| {
         let database = Database::parse(file, text.as_bytes()).unwrap();
-        Bus { name: name.into(), plan: Arc::new(Plan::compile(&[database])) }
+        Bus::new(name, Plan::compile(&[database]))
     };
     Catalog::new(DBC.map(bus).into())
 }

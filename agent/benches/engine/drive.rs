@@ -22,9 +22,8 @@ pub(crate) fn simulated() -> Drive {
     let start_ns = 1_700_000_000_000_000_000;
     let simulation = Simulation::new(SimConfig { seed: 1, start_ns, faults: Vec::new() }).unwrap();
     let frames = simulation.take_while(|frame| frame.time_ns < start_ns + 120_000_000_000).collect();
-    let bus = |(name, file, text): (&str, &str, &str)| Bus {
-        name: name.into(),
-        plan: Arc::new(Plan::compile(&[Database::parse(file, text.as_bytes()).unwrap()])),
+    let bus = |(name, file, text): (&str, &str, &str)| {
+        Bus::new(name, Plan::compile(&[Database::parse(file, text.as_bytes()).unwrap()]))
     };
     Drive { name: SIMULATED, frames, catalog: Catalog::new(DBC.map(bus).into()) }
 }
@@ -41,7 +40,7 @@ pub(crate) fn rav4() -> Option<Drive> {
     let options = Options { tolerant: false, buses: vec!["can0".into()] };
     let frames = LogReader::open(&log, options).unwrap().map(Result::unwrap).filter(|f| f.bus == BusId(0)).collect();
     let database = Database::load(&data.join("dbc/opendbc/toyota_new_mc_pt_generated.dbc")).unwrap();
-    let bus = Bus { name: "can0".into(), plan: Arc::new(Plan::compile(&[database])) };
+    let bus = Bus::new("can0", Plan::compile(&[database]));
     Some(Drive { name: "rav4", frames, catalog: Catalog::new(vec![bus]) })
 }
 

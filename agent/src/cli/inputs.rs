@@ -1,7 +1,6 @@
 //! DBC files and recordings as commands take them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::CliError;
 use crate::config::load_plan;
@@ -25,7 +24,7 @@ pub(super) fn catalog(args: &[String]) -> Result<Catalog, CliError> {
     let mut warnings = Vec::new();
     let mut buses = Vec::new();
     for (name, files) in groups {
-        buses.push(Bus { name: name.into(), plan: Arc::new(load_plan(&files, &mut warnings)?) });
+        buses.push(Bus::new(name, load_plan(&files, &mut warnings)?));
     }
     warn_all(&warnings);
     Ok(Catalog::new(buses))

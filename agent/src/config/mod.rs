@@ -20,6 +20,7 @@ use crate::event::ModelState;
 use crate::model::{self, ModelError};
 use crate::outbox::OutboxConfig;
 use crate::source::sim::ScheduledFault;
+use crate::source::socketcan::Listen;
 use crate::uplink::MqttConfig;
 
 /// Largest configuration file, bytes.
@@ -78,7 +79,10 @@ pub struct OutboxPlace {
 #[derive(Debug, Clone)]
 pub enum SourceConfig {
     /// The CAN interfaces that the buses are named after.
-    SocketCan,
+    SocketCan {
+        /// How each is listened to, by the buses' numbers.
+        listen: Vec<Listen>,
+    },
     /// A recording.
     Replay {
         /// The file, `-` for standard input.
@@ -247,7 +251,8 @@ impl Config {
 
         let mut warnings = Vec::new();
         let catalog = buses(&reader, &raw.buses, &mut warnings)?;
-        let source = raw.source.map(|s| source(&reader, s, &catalog)).transpose()?;
+        let listen = raw.buses.iter().map(|bus| listen(&reader, bus)).collect::<Result<_, _>>()?;
+        let source = raw.source.map(|s| source(&reader, s, &catalog, listen)).transpose()?;
         let collections = raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
         let mut models = Vec::new();
         for entry in &raw.models {
@@ -312,12 +317,33 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
                 .map_err(|error| reader.error(dbc, format!("bus.dbc: {error}")))
         };
         let databases = entry.dbc.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        buses.push(Bus { name: name.as_str().into(), plan: Arc::new(compile(&databases, warnings)) });
+        let rate = |key: &str, rate: &Option<Spanned<u32>>| {
+            rate.as_ref().map(|rate| reader.in_range(key, rate, 1_000..=20_000_000)).transpose()
+        };
+        buses.push(Bus {
+            bitrate: rate("bus.bitrate", &entry.bitrate)?,
+            data_bitrate: rate("bus.data_bitrate", &entry.data_bitrate)?,
+            ..Bus::new(name.as_str(), compile(&databases, warnings))
+        });
     }
     Ok(Catalog::new(buses))
 }
 
-fn source(reader: &Reader, raw: Spanned<raw::Source>, catalog: &Catalog) -> Result<SourceConfig, ConfigError> {
+fn listen(reader: &Reader, raw: &raw::Bus) -> Result<Listen, ConfigError> {
+    let kib = reader.in_range("bus.receive_buffer_kib", &raw.receive_buffer_kib, 4..=64 << 10)?;
+    Ok(Listen {
+        allow_acknowledge: raw.allow_acknowledge,
+        only_known: raw.only_known,
+        receive_buffer: kib as usize * 1024,
+    })
+}
+
+fn source(
+    reader: &Reader,
+    raw: Spanned<raw::Source>,
+    catalog: &Catalog,
+    listen: Vec<Listen>,
+) -> Result<SourceConfig, ConfigError> {
     let check_speed = |speed: f64| {
         if speed == 0.0 {
             return Ok(None);
@@ -336,7 +362,7 @@ fn source(reader: &Reader, raw: Spanned<raw::Source>, catalog: &Catalog) -> Resu
         raw::Source::Socketcan {} if catalog.buses().iter().any(|bus| &*bus.name == ANY_BUS) => {
             return Err(reader.error(&raw, "source \"socketcan\" opens interfaces by name: there is none named \"*\""));
         }
-        raw::Source::Socketcan {} => SourceConfig::SocketCan,
+        raw::Source::Socketcan {} => SourceConfig::SocketCan { listen },
         raw::Source::Replay { log, speed, tolerant } => {
             SourceConfig::Replay { log: reader.resolve(log), speed: check_speed(*speed)?, tolerant: *tolerant }
         }

@@ -32,6 +32,14 @@ pub(super) struct Vehicle {
 pub(super) struct Bus {
     pub(super) name: Spanned<String>,
     pub(super) dbc: Vec<Spanned<String>>,
+    pub(super) bitrate: Option<Spanned<u32>>,
+    pub(super) data_bitrate: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) allow_acknowledge: bool,
+    #[serde(default)]
+    pub(super) only_known: bool,
+    #[serde(default = "default_receive_buffer_kib")]
+    pub(super) receive_buffer_kib: Spanned<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,6 +170,9 @@ const fn one() -> f64 {
     1.0
 }
 // Defaults have no place in the file: their span is empty.
+fn default_receive_buffer_kib() -> Spanned<u32> {
+    Spanned::new(0..0, 8192)
+}
 fn default_quota_mib() -> Spanned<u64> {
     Spanned::new(0..0, 64)
 }

@@ -75,7 +75,7 @@ pub(super) struct BusMonitor {
     /// The counters at the last measurement.
     last: BusHealth,
     last_ns: u64,
-    told: Option<(Option<BusState>, u64)>,
+    told: Option<BusState>,
     told_ns: u64,
 }
 
@@ -91,7 +91,7 @@ impl BusMonitor {
         self.bits.1 += u64::from(data);
     }
 
-    /// An error frame. Returns whether it is to be told at once.
+    /// An error frame.
     pub(super) fn error(&mut self, frame: &Frame, health: &mut BusHealth) {
         let Some(error) = ErrorFrame::read(frame) else { return };
         health.errors += 1;
@@ -126,7 +126,14 @@ impl BusMonitor {
     }
 
     /// A whole second is over: measures, and sets the signals.
-    pub(super) fn tick(&mut self, bus: usize, health: &mut BusHealth, state: &mut State, catalog: &Catalog, now_ns: u64) {
+    pub(super) fn tick(
+        &mut self,
+        bus: usize,
+        health: &mut BusHealth,
+        state: &mut State,
+        catalog: &Catalog,
+        now_ns: u64,
+    ) {
         if health.bitrate.is_none() {
             health.bitrate = self.configured.0;
         }
@@ -168,13 +175,18 @@ impl BusMonitor {
     }
 
     /// Tells a change, at most once a period; what comes too early is told at the next measurement.
-    pub(super) fn tell(&mut self, bus: usize, health: &BusHealth, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
-        let now = (health.state, health.silent);
-        let before = *self.told.get_or_insert((None, 0));
-        if now == before || (self.told_ns != 0 && now_ns.saturating_sub(self.told_ns) < PERIOD_NS) {
+    pub(super) fn tell(
+        &mut self,
+        bus: usize,
+        health: &BusHealth,
+        catalog: &Catalog,
+        now_ns: u64,
+        sink: &mut impl Sink,
+    ) {
+        if health.state == self.told || (self.told_ns != 0 && now_ns.saturating_sub(self.told_ns) < PERIOD_NS) {
             return;
         }
-        (self.told, self.told_ns) = (Some(now), now_ns);
+        (self.told, self.told_ns) = (health.state, now_ns);
         let body = BusStatus { bus: catalog.buses()[bus].name.clone(), health: *health };
         sink.event(Event { time_ns: now_ns, class: Class::Status, body: Body::Bus(body) });
     }
@@ -182,13 +194,8 @@ impl BusMonitor {
 
 /// The event about frames that were not heard.
 pub(super) fn missed(missed: &Missed, bus: &str, now_ns: u64) -> Event {
-    let body = Blind {
-        to: missed.to_ns,
-        bus: bus.into(),
-        from: missed.from_ns,
-        cause: missed.cause,
-        frames: missed.frames,
-    };
+    let body =
+        Blind { to: missed.to_ns, bus: bus.into(), from: missed.from_ns, cause: missed.cause, frames: missed.frames };
     Event { time_ns: now_ns, class: Class::Status, body: Body::Blind(body) }
 }
 

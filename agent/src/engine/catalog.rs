@@ -28,6 +28,18 @@ pub struct Bus {
     pub name: Arc<str>,
     /// Its messages and signals.
     pub plan: Arc<Plan>,
+    /// Bits per second, where the interface cannot be asked: of the arbitration phase, and of the data phase of FD
+    /// frames.
+    pub bitrate: Option<u32>,
+    /// See `bitrate`.
+    pub data_bitrate: Option<u32>,
+}
+
+impl Bus {
+    /// A bus of unknown bitrate.
+    pub fn new(name: impl Into<Arc<str>>, plan: Plan) -> Self {
+        Self { name: name.into(), plan: Arc::new(plan), bitrate: None, data_bitrate: None }
+    }
 }
 
 /// The name of the entry that takes the frames of all other buses.
@@ -163,6 +175,11 @@ impl Catalog {
     fn bus_of(bases: &[u32], id: u32) -> usize {
         // Buses without messages share their successor's base: the last base not above `id` is the owner's.
         bases.partition_point(|&base| base <= id) - 1
+    }
+
+    /// Position of a message's bus.
+    pub fn bus_of_message(&self, id: MessageId) -> usize {
+        Self::bus_of(&self.message_base, id.0)
     }
 
     /// The bus and message behind a number.

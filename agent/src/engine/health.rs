@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use can_decoders::{BusId, CanId};
+use can_decoders::{BusId, CanId, Frame, FrameKind};
 
 use super::Sink;
+use super::bus::{self, BusMonitor, Notice};
 use super::catalog::{Catalog, MessageId};
 use super::state::State;
 use crate::event::{Body, BusHealth, Class, Event, Health, MessageState, NameMap};
@@ -32,6 +33,7 @@ const MAX_UNKNOWN_IDS: usize = 1024;
 pub struct HealthMonitor {
     spec: HealthSpec,
     buses: Vec<(BusHealth, HashSet<CanId>)>,
+    monitors: Vec<BusMonitor>,
     silent: Vec<bool>,
     silent_count: u64,
     late_frames: u64,
@@ -49,6 +51,7 @@ impl HealthMonitor {
                 .iter()
                 .map(|_| (BusHealth::default(), HashSet::with_capacity(MAX_UNKNOWN_IDS)))
                 .collect(),
+            monitors: catalog.buses().iter().map(|bus| BusMonitor::new(bus.bitrate, bus.data_bitrate)).collect(),
             silent: vec![false; catalog.message_count()],
             silent_count: 0,
             late_frames: 0,
@@ -79,12 +82,48 @@ impl HealthMonitor {
         }
     }
 
+    /// Counts a frame of a bus, and reads it when it is an error frame.
+    pub(super) fn frame(&mut self, bus: usize, frame: &Frame, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
+        let (health, monitor) = (&mut self.buses[bus].0, &mut self.monitors[bus]);
+        health.frames += 1;
+        monitor.frame(frame);
+        if frame.kind == FrameKind::Error {
+            monitor.error(frame, health);
+            monitor.tell(bus, health, catalog, now_ns, sink);
+        }
+    }
+
+    /// What a live source says beside frames.
+    pub(super) fn notice(&mut self, notice: &Notice, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
+        match notice {
+            Notice::Report(report) => {
+                let Some(bus) = catalog.route(report.bus) else { return };
+                let (health, monitor) = (&mut self.buses[bus].0, &mut self.monitors[bus]);
+                monitor.report(report, health);
+                monitor.tell(bus, health, catalog, now_ns, sink);
+            }
+            Notice::Missed(missed) => {
+                let Some(bus) = catalog.route(missed.bus) else { return };
+                sink.event(bus::missed(missed, &catalog.buses()[bus].name, now_ns));
+            }
+        }
+    }
+
+    /// A second is over on all buses.
+    pub(super) fn measure(&mut self, state: &mut State, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
+        for (bus, ((health, _), monitor)) in self.buses.iter_mut().zip(&mut self.monitors).enumerate() {
+            monitor.tick(bus, health, state, catalog, now_ns);
+            monitor.tell(bus, health, catalog, now_ns, sink);
+        }
+    }
+
     pub(super) fn late_frame(&mut self) {
         self.late_frames += 1;
     }
 
     pub(super) fn time_jump(&mut self) {
         self.time_jumps += 1;
+        self.monitors.iter_mut().for_each(BusMonitor::time_jumped);
     }
 
     pub(super) fn unrouted(&mut self, _bus: BusId) {
@@ -103,6 +142,7 @@ impl HealthMonitor {
     ) {
         if std::mem::take(&mut self.silent[id.0 as usize]) {
             self.silent_count -= 1;
+            self.bus_mut(catalog.bus_of_message(id)).silent -= 1;
             tell(id, "back", before_ns, catalog, now_ns, period_ns, sink);
         }
     }
@@ -129,6 +169,7 @@ impl HealthMonitor {
             if nanoseconds(age) > patience {
                 self.silent[id.0 as usize] = true;
                 self.silent_count += 1;
+                self.bus_mut(catalog.bus_of_message(id)).silent += 1;
                 tell(id, "silent", slot.last_ns, catalog, now_ns, period_ns, sink);
             }
         }

@@ -17,6 +17,7 @@
 //! Everything that is not a frame happens at grid points: multiples of a period since the epoch. A
 //! grid point at time T sees exactly the frames with times below T.
 
+pub mod bus;
 pub mod catalog;
 pub mod collect;
 pub mod debounce;
@@ -27,7 +28,8 @@ mod state;
 
 use can_decoders::{Frame, FrameKind, SignalIndex, Validity};
 
-pub use catalog::{ANY_BUS, Bus, Catalog, MessageId, NameError, SignalId};
+pub use bus::{Missed, Notice, Report};
+pub use catalog::{ANY_BUS, Bus, Catalog, HEALTH_MESSAGE, HEALTH_SIGNALS, MessageId, NameError, SignalId};
 pub use collect::{CollectSpec, Collector, Mode};
 pub use detector::{Detector, ModelFeature, ModelSpec, Network, Target};
 pub use features::{FeatureSet, FeatureSpec, Function};
@@ -87,6 +89,7 @@ struct Timer {
 #[derive(Debug, Clone, Copy)]
 enum Job {
     Silence,
+    Buses,
     Detector(usize),
     Collector(usize),
     Health,
@@ -95,14 +98,17 @@ enum Job {
 impl Engine {
     /// An engine for the buses of `catalog`. All memory for frames is taken here.
     pub fn new(catalog: Catalog, health: HealthSpec, collectors: Vec<Collector>, detectors: Vec<Detector>) -> Self {
-        let mut sampled = vec![Vec::new(); catalog.signal_count()];
+        let mut sampled = vec![Vec::new(); catalog.all_signal_count()];
         for (c, collector) in (0u16..).zip(&collectors) {
             for (position, id) in (0u32..).zip(collector.sampled()) {
                 sampled[id.0 as usize].push((c, position));
             }
         }
-        // At one grid point, silence is found before models look, and health is told last.
-        let mut timers = vec![Timer { due_ns: 0, period_ns: health::SILENCE_CHECK_NS, job: Job::Silence }];
+        // At one grid point, silence is found and buses are measured before models look, and health is told last.
+        let mut timers = vec![
+            Timer { due_ns: 0, period_ns: health::SILENCE_CHECK_NS, job: Job::Silence },
+            Timer { due_ns: 0, period_ns: bus::PERIOD_NS, job: Job::Buses },
+        ];
         for (i, detector) in detectors.iter().enumerate() {
             timers.push(Timer { due_ns: 0, period_ns: detector.spec().period_ns, job: Job::Detector(i) });
         }
@@ -111,7 +117,7 @@ impl Engine {
         }
         timers.push(Timer { due_ns: 0, period_ns: health.period_ns, job: Job::Health });
         Self {
-            state: State::new(catalog.signal_count(), catalog.message_count()),
+            state: State::new(catalog.all_signal_count(), catalog.message_count()),
             health: HealthMonitor::new(health, &catalog),
             sampled: sampled.into_iter().map(Vec::into_boxed_slice).collect(),
             catalog,
@@ -141,13 +147,9 @@ impl Engine {
         let Some(bus) = self.catalog.route(frame.bus) else {
             return self.health.unrouted(frame.bus);
         };
-        self.health.bus_mut(bus).frames += 1;
+        self.health.frame(bus, frame, &self.catalog, now_ns, sink);
         match frame.kind {
-            FrameKind::Error => {
-                self.health.bus_mut(bus).errors += 1;
-                return;
-            }
-            FrameKind::Remote => return,
+            FrameKind::Error | FrameKind::Remote => return,
             FrameKind::Data | FrameKind::Fd { .. } => {}
         }
 
@@ -188,6 +190,11 @@ impl Engine {
         }
     }
 
+    /// What a live source says beside frames: states of interfaces, and times in which frames were missed.
+    pub fn notice(&mut self, notice: &bus::Notice, sink: &mut impl Sink) {
+        self.health.notice(notice, &self.catalog, self.now_ns, sink);
+    }
+
     /// Time passes: does what is due up to and including `now_ns`, in order. Earlier times are ignored, so 0 stands for
     /// a time that is not known.
     pub fn advance(&mut self, now_ns: u64, sink: &mut impl Sink) {
@@ -212,6 +219,7 @@ impl Engine {
             self.now_ns = at;
             match job {
                 Job::Silence => self.health.check_silence(&self.state, &self.catalog, at, sink),
+                Job::Buses => self.health.measure(&mut self.state, &self.catalog, at, sink),
                 Job::Detector(i) => self.detectors[i].tick(i, &self.state, at, sink),
                 Job::Collector(i) => self.collectors[i].tick(&self.state, at, sink),
                 Job::Health => self.health.tell(&self.catalog, at, sink),

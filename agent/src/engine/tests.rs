@@ -26,7 +26,7 @@ const START: u64 = 1_700_000_000_000 * MS;
 
 fn catalog(buses: &[&str]) -> Catalog {
     let plan = Arc::new(Plan::compile(&[Database::parse("test.dbc", DBC.as_bytes()).unwrap()]));
-    Catalog::new(buses.iter().map(|name| Bus { name: (*name).into(), plan: plan.clone() }).collect())
+    Catalog::new(buses.iter().map(|name| Bus { plan: plan.clone(), ..Bus::new(*name, Plan::compile(&[])) }).collect())
 }
 
 const HEALTH: HealthSpec = HealthSpec { period_ns: 3_600_000 * MS, silent_factor: 5, silent_min_ns: 200 * MS };
@@ -394,7 +394,7 @@ fn an_anomaly_keeps_its_class_while_it_fades() {
 fn one_wild_sample_is_survived() {
     let dbc = b"VERSION \"\"\nBU_: A\nBO_ 256 Motor: 8 A\n SG_ Speed : 0|64@1- (1,0) [0|0] \"\" A\nSIG_VALTYPE_ 256 Speed : 2;\n";
     let plan = Arc::new(Plan::compile(&[Database::parse("wild.dbc", dbc).unwrap()]));
-    let catalog = Catalog::new(vec![Bus { name: "can0".into(), plan }]);
+    let catalog = Catalog::new(vec![Bus { plan, ..Bus::new("can0", Plan::compile(&[])) }]);
     let (spec, network) = model(usize::MAX);
     let mut spec = (*spec).clone();
     spec.features[0].spec.function = Function::Std;

@@ -238,6 +238,7 @@ impl Shell {
 fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), RunError> {
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
     let mut events: Vec<Event> = Vec::new();
+    let mut notices = Vec::new();
     let result = loop {
         if stop.load(Ordering::Relaxed) {
             break Ok(());
@@ -263,6 +264,10 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             tracing::info!("the first frame is through the engine");
         }
         shell.frames += batch.len() as u64;
+        parts.source.notices(&mut notices);
+        for notice in notices.drain(..) {
+            parts.engine.notice(&notice, &mut events);
+        }
         parts.engine.advance(now_ns, &mut events);
         let (bad_lines, engine_ns) = (parts.source.bad_lines(), parts.engine.now_ns());
         if shell.has_news(bad_lines, engine_ns) {
@@ -278,6 +283,10 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             Err(error) => break Err(error.into()),
         }
     };
+    parts.source.finish(&mut notices);
+    for notice in notices.drain(..) {
+        parts.engine.notice(&notice, &mut events);
+    }
     parts.engine.finish(&mut events);
     if shell.first_ns > 0 {
         events.event(shell.tell("stopping", parts.source.bad_lines(), parts.engine.now_ns()));

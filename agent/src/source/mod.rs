@@ -19,7 +19,7 @@ use simulated::Simulated;
 use socketcan::SocketCan;
 
 use crate::config::SourceConfig;
-use crate::engine::Catalog;
+use crate::engine::{Catalog, Notice};
 use crate::runtime::clock::wall_ns;
 
 /// What a call of [`Source::read`] found.
@@ -44,16 +44,9 @@ pub enum SourceError {
     /// There is no thread for reading the input.
     #[error("cannot start a thread that reads the input: {0}")]
     Thread(std::io::Error),
-    /// The interface could not be opened or read. It may come back.
-    #[error("CAN interface {interface}: {doing}: {source}")]
-    Interface {
-        /// Name of the interface.
-        interface: String,
-        /// What was being done.
-        doing: &'static str,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    /// CAN interfaces cannot be listened to.
+    #[error(transparent)]
+    SocketCan(#[from] socketcan::SocketCanError),
 }
 
 /// Delivers frames in the order of their times.
@@ -72,6 +65,12 @@ pub trait Source: Send {
     fn bad_lines(&self) -> u64 {
         0
     }
+
+    /// Appends what is to be told beside frames since the last call.
+    fn notices(&mut self, _out: &mut Vec<Notice>) {}
+
+    /// No more frames are wanted: appends what is still to be told.
+    fn finish(&mut self, _out: &mut Vec<Notice>) {}
 }
 
 /// Opens the source that the configuration asks for; frames carry the numbers of the catalog's buses.
@@ -81,7 +80,7 @@ pub trait Source: Send {
 pub fn open(config: &SourceConfig, catalog: &Catalog) -> Result<Box<dyn Source>, SourceError> {
     let buses: Vec<String> = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
     Ok(match config {
-        SourceConfig::SocketCan => Box::new(SocketCan::open(&buses)?),
+        SourceConfig::SocketCan { listen } => Box::new(SocketCan::open(catalog, listen)?),
         SourceConfig::Replay { log, speed, tolerant } => {
             let frames = Log::open(log, *tolerant, buses)?;
             if log.as_os_str() == "-" {

@@ -2,8 +2,22 @@ use serde_cbor::Value;
 
 use super::*;
 
-#[path = "../../tests/support/schema.rs"]
+#[path = "../../../tests/support/schema.rs"]
 mod schema;
+
+/// Nothing about it is unknown.
+fn known() -> BusHealth {
+    BusHealth {
+        load: Some(37.5),
+        rate: Some(1600.0),
+        state: Some(BusState::ErrorPassive),
+        bitrate: Some(500_000),
+        rx_errors: Some(3),
+        tx_errors: Some(128),
+        dropped: 12,
+        ..BusHealth::default()
+    }
+}
 
 fn samples() -> Vec<Event> {
     let name: Arc<str> = "EngineSpeed".into();
@@ -22,6 +36,14 @@ fn samples() -> Vec<Event> {
             version: "1".into(),
             threshold: 1.0,
         }),
+        Body::Blind(Blind {
+            to: 1_700_000_000_000_000_009,
+            bus: "can0".into(),
+            from: 1_700_000_000_000_000_000,
+            cause: BlindCause::Dropped,
+            frames: Some(12),
+        }),
+        Body::Bus(BusStatus { bus: "can0".into(), health: known() }),
         Body::Gap(Gap {
             cause: LossCause::Quota,
             count: 3,
@@ -117,6 +139,18 @@ fn variants() -> Vec<Event> {
             Body::Gap(gap) => {
                 for cause in causes {
                     with(Body::Gap(Gap { cause, lost: None, ..gap.clone() }));
+                }
+            }
+            Body::Blind(blind) => {
+                for cause in [BlindCause::Overflow, BlindCause::Interface, BlindCause::Suspend] {
+                    with(Body::Blind(Blind { cause, frames: None, ..blind.clone() }));
+                }
+            }
+            Body::Bus(status) => {
+                use BusState::{BusOff, ErrorActive, ErrorPassive, ErrorWarning, Lost, Sleeping, Stopped};
+                for state in [ErrorActive, ErrorWarning, ErrorPassive, BusOff, Stopped, Sleeping, Lost] {
+                    let health = BusHealth { state: Some(state), ..BusHealth::default() };
+                    with(Body::Bus(BusStatus { health, ..status.clone() }));
                 }
             }
             Body::Health(health) => {

@@ -7,12 +7,16 @@
 //! are a CBOR sequence (RFC 8742): their encodings, one after the other. `tests/events.cddl` is
 //! the schema that backends build against.
 
+mod bus;
+
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus};
 
 /// Version of the envelope. Backends must ignore keys that they do not know.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -138,6 +142,10 @@ pub enum Body {
     Agent(AgentState),
     /// A model found something, goes on finding it, or no longer does.
     Anomaly(Anomaly),
+    /// A time in which not all frames of a bus were heard.
+    Blind(Blind),
+    /// A bus changed its state, or messages fell silent on it or came back.
+    Bus(BusStatus),
     /// Sequence numbers that will not arrive, and why.
     Gap(Gap),
     /// Counters of the buses and of the engine.
@@ -158,6 +166,8 @@ impl Body {
         match self {
             Self::Agent(_) => "agent",
             Self::Anomaly(_) => "anomaly",
+            Self::Blind(_) => "blind",
+            Self::Bus(_) => "bus",
             Self::Gap(_) => "gap",
             Self::Health(_) => "health",
             Self::Message(_) => "message",
@@ -267,25 +277,6 @@ pub struct Health {
     pub counters: NameMap<u64>,
     /// Frames whose time was before the engine's; they are processed at the engine's time.
     pub late_frames: u64,
-}
-
-/// Counters of one bus.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct BusHealth {
-    /// Error frames.
-    pub errors: u64,
-    /// Frames of all kinds.
-    pub frames: u64,
-    /// Signals whose value was not valid.
-    pub invalid: u64,
-    /// Data frames that no DBC message describes.
-    pub unknown: u64,
-    /// Frames longer than the DBC says.
-    pub too_long: u64,
-    /// Frames shorter than the DBC says.
-    pub too_short: u64,
-    /// Different identifiers among the unknown frames; counting stops at 1024.
-    pub unknown_ids: u64,
 }
 
 /// Body of kind `message`.
@@ -407,5 +398,4 @@ pub fn round_score(x: f64) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "event_tests.rs"]
 mod tests;

@@ -1,0 +1,293 @@
+//! SocketCAN: frames from the kernel's CAN interfaces, for years.
+//!
+//! * **Nothing is disturbed**: [`passive`] can only listen, and [`interface`] refuses what would take
+//!   part in a bus by listening.
+//! * **Nothing is missed silently**: the kernel counts what it drops ([`receive`]), drivers count what
+//!   they lose, and a time without an interface is told ([`bus`]).
+//! * **All buses on one thread**, in the order of their stamps ([`order`]).
+//! * **Few calls**: after frames have come, the next ones may gather for a few milliseconds and are
+//!   taken many at a time, so that a busy bus costs hundreds of calls a second, not ten thousands.
+
+mod bus;
+mod interface;
+mod order;
+mod passive;
+mod receive;
+mod stamp;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use can_decoders::{BusId, CanId, Frame};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket;
+use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+
+use self::bus::{BusOptions, LiveBus};
+use self::order::{Order, Read};
+use self::passive::{Listening, MAX_FILTERS};
+use self::receive::Receiver;
+use super::{Progress, Source, SourceError};
+use crate::engine::{Catalog, Notice};
+use crate::runtime::clock::wall_ns;
+
+/// Frames may gather for so long before they are read, when the last reading was just before.
+const GATHER: Duration = Duration::from_millis(4);
+/// A computer that was away for less did not sleep.
+const SLEEP_NS: i64 = 500_000_000;
+/// Marks the descriptor that tells of changed links.
+const LINKS: u64 = u64::MAX;
+
+/// Why interfaces cannot be listened to.
+#[derive(Debug, Error)]
+pub enum SocketCanError {
+    /// Opening it would take part in the bus.
+    #[error(
+        "CAN interface {interface} would acknowledge what it hears: set it to listen only (ip link set {interface} down; \
+         ip link set {interface} type can listen-only on; ip link set {interface} up), or allow it with \
+         allow_acknowledge = true in its [[bus]]"
+    )]
+    NotPassive {
+        /// The interface.
+        interface: String,
+    },
+    /// The system has no more descriptors, or forbids them.
+    #[error("CAN interfaces: {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+/// How one bus is listened to, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Open it also where it would take part in the bus.
+    pub allow_acknowledge: bool,
+    /// Let only frames through that the DBC files describe.
+    pub only_known: bool,
+    /// Bytes of frames that the kernel keeps until they are read.
+    pub receive_buffer: usize,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { allow_acknowledge: false, only_known: false, receive_buffer: 8 << 20 }
+    }
+}
+
+/// Several interfaces as one source.
+pub struct SocketCan {
+    buses: Vec<LiveBus>,
+    epoll: Epoll,
+    links: OwnedFd,
+    receiver: Receiver,
+    order: Order,
+    notices: Vec<Notice>,
+    last_read: Option<Instant>,
+    /// The time that the computer was asleep since it was started, nanoseconds.
+    asleep_ns: i64,
+    last_ns: u64,
+    watched: Vec<bool>,
+}
+
+impl SocketCan {
+    /// Opens the interfaces that the buses of `catalog` are named after; frames carry the buses' numbers. One that is
+    /// not there or down is waited for.
+    ///
+    /// # Errors
+    /// [`SocketCanError::NotPassive`] when one of them would take part in its bus.
+    pub fn open(catalog: &Catalog, listen: &[Listen]) -> Result<Self, SocketCanError> {
+        let system = |doing| move |errno: Errno| SocketCanError::System { doing, source: errno.into() };
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for frames"))?;
+        let links = link_changes().map_err(system("watch for changes of links"))?;
+        epoll.add(&links, EpollEvent::new(EpollFlags::EPOLLIN, LINKS)).map_err(system("watch for changes of links"))?;
+        let now = Instant::now();
+        let buses = catalog.buses().iter().zip(0u8..).enumerate().map(|(i, (bus, number))| {
+            let listen = listen.get(i).cloned().unwrap_or_default();
+            let only = if listen.only_known { known(catalog, i) } else { Vec::new() };
+            let listening = Listening { receive_buffer: listen.receive_buffer, only };
+            let interface = bus.name.to_string();
+            let options = BusOptions { interface, allow_acknowledge: listen.allow_acknowledge, listening };
+            LiveBus::new(BusId(number), options, now)
+        });
+        let buses: Vec<LiveBus> = buses.collect();
+        let mut source = Self {
+            watched: vec![false; buses.len()],
+            buses,
+            epoll,
+            links,
+            receiver: Receiver::new(),
+            order: Order::default(),
+            notices: Vec::new(),
+            last_read: None,
+            asleep_ns: asleep_ns(),
+            last_ns: 0,
+        };
+        source.look_at(now, wall_ns(), |_| true)?;
+        Ok(source)
+    }
+
+    /// Looks at the buses that `due` picks, and waits for frames of those that are open now.
+    fn look_at(&mut self, now: Instant, now_ns: u64, due: impl Fn(&LiveBus) -> bool) -> Result<(), SocketCanError> {
+        let mut refused = Ok(());
+        for i in 0..self.buses.len() {
+            if due(&self.buses[i]) {
+                let looked = self.buses[i].look(now, now_ns, &mut self.notices);
+                refused = refused.and(looked);
+                self.watch(i);
+            }
+        }
+        refused
+    }
+
+    /// Keeps the kernel's list of descriptors as the bus is. A closed one leaves the list by itself.
+    fn watch(&mut self, i: usize) {
+        match (self.buses[i].socket(), self.watched[i]) {
+            (Some(socket), false) => {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, i as u64);
+                match self.epoll.add(socket.as_fd(), event) {
+                    Ok(()) => self.watched[i] = true,
+                    Err(error) => tracing::warn!("CAN interface {}: {error}", self.buses[i].interface()),
+                }
+            }
+            (None, true) => self.watched[i] = false,
+            _ => {}
+        }
+    }
+
+    /// Waits until something is pending, a look is due, or `max_wait` is over. True when links have changed.
+    fn wait(&mut self, max_wait: Duration) -> Result<bool, SourceError> {
+        let until_look = self.buses.iter().map(LiveBus::next_look).min().map(|at| at.saturating_duration_since(Instant::now()));
+        let mut wait = max_wait.min(until_look.unwrap_or(max_wait));
+        if self.order.len() > 0 {
+            wait = wait.min(Duration::from_nanos(order::ON_THE_WAY_NS));
+        }
+        // Rounded up: a wait of less than a millisecond would spin.
+        let timeout = EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::ZERO);
+        let mut events = [EpollEvent::empty(); 16];
+        let ready = match self.epoll.wait(&mut events, timeout) {
+            Ok(n) => n,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => {
+                let system = SocketCanError::System { doing: "wait for frames", source: errno.into() };
+                return Err(system.into());
+            }
+        };
+        let changed = events[..ready].iter().any(|event| event.data() == LINKS);
+        if changed {
+            // What exactly has changed does not matter: all interfaces are looked at.
+            let mut bytes = [0u8; 8192];
+            while socket::recv(self.links_fd(), &mut bytes, socket::MsgFlags::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
+        }
+        if ready > usize::from(changed)
+            && let Some(last) = self.last_read
+        {
+            let early = (last + GATHER).saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                std::thread::sleep(early.min(max_wait));
+            }
+        }
+        Ok(changed)
+    }
+
+    fn links_fd(&self) -> i32 {
+        std::os::fd::AsRawFd::as_raw_fd(&self.links)
+    }
+
+    /// Tells of a time in which the computer slept.
+    fn notice_sleep(&mut self, now_ns: u64) {
+        let asleep_ns = asleep_ns();
+        if asleep_ns - self.asleep_ns >= SLEEP_NS {
+            for bus in &self.buses {
+                bus.slept(self.last_ns, now_ns, &mut self.notices);
+            }
+        }
+        self.asleep_ns = asleep_ns;
+    }
+}
+
+impl Source for SocketCan {
+    fn read(&mut self, batch: &mut Vec<Frame>, max_wait: Duration) -> Result<Progress, SourceError> {
+        let links_changed = self.wait(max_wait)?;
+        let (now, now_ns) = (Instant::now(), wall_ns());
+        self.last_read = Some(now);
+        self.notice_sleep(now_ns);
+
+        // Each bus gets its share, so that a flooded one does not starve the others.
+        let room = batch.capacity().saturating_sub(self.order.len());
+        let share = (room / self.buses.len().max(1)).max(1);
+        let mut reads = Vec::with_capacity(self.buses.len());
+        for i in 0..self.buses.len() {
+            let bus = &mut self.buses[i];
+            let order = &mut self.order;
+            match bus.take(&mut self.receiver, share, now_ns, |frame| order.push(frame)) {
+                Ok(true) => reads.push(Read::UpTo(bus.socket().map_or(now_ns, passive::PassiveBus::last_ns))),
+                Ok(false) => reads.push(Read::Drained(now_ns)),
+                Err(error) => {
+                    bus.lose(&error.to_string(), now, self.last_ns.max(1), &mut self.notices);
+                    reads.push(Read::Drained(now_ns));
+                }
+            }
+            self.watch(i);
+        }
+        // After the reading: what was pending on an interface that is gone has been heard.
+        // A bus that may not be opened as it came back stays lost; it has been logged.
+        let _ = self.look_at(now, now_ns, |bus| links_changed || bus.next_look() <= now);
+        self.last_ns = now_ns;
+        let now_ns = self.order.release(batch, reads.iter().copied(), now_ns);
+        Ok(Progress { now_ns, ended: false })
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn notices(&mut self, out: &mut Vec<Notice>) {
+        out.append(&mut self.notices);
+    }
+
+    fn finish(&mut self, out: &mut Vec<Notice>) {
+        for bus in &mut self.buses {
+            bus.finish(wall_ns(), &mut self.notices);
+        }
+        self.notices(out);
+    }
+}
+
+/// A socket that is told when a link changes.
+fn link_changes() -> Result<OwnedFd, Errno> {
+    use socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType};
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let links = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    let group = u32::try_from(libc::RTMGRP_LINK).unwrap_or(1);
+    socket::bind(std::os::fd::AsRawFd::as_raw_fd(&links.as_fd()), &NetlinkAddr::new(0, group))?;
+    Ok(links)
+}
+
+/// Since the computer was started: how long it was asleep.
+fn asleep_ns() -> i64 {
+    let clock = |id| clock_gettime(id).map_or(0, |time| time.num_nanoseconds());
+    clock(ClockId::CLOCK_BOOTTIME) - clock(ClockId::CLOCK_MONOTONIC)
+}
+
+/// The identifiers that a bus's DBC files describe, for the kernel's filters; none, that is all, when there are too many.
+fn known(catalog: &Catalog, bus: usize) -> Vec<CanId> {
+    let bus = &catalog.buses()[bus];
+    let known: Vec<CanId> = bus.plan.messages().iter().map(|message| message.id).collect();
+    if known.len() > MAX_FILTERS {
+        tracing::warn!(
+            "CAN interface {}: only_known: {} messages are more than the {MAX_FILTERS} that the kernel can filter; all \
+             frames are taken",
+            bus.name,
+            known.len()
+        );
+        return Vec::new();
+    }
+    known
+}
