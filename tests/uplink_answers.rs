@@ -216,6 +216,22 @@ fn a_gateway_whose_packets_are_too_small_gets_nothing_and_costs_nothing() {
     assert!(outbox.lock().unwrap().rejected.is_empty());
 }
 
+/// MQTT: a keep-alive of 0 in the CONNACK turns it off.
+#[test]
+fn a_gateway_that_turns_keep_alive_off_is_not_flooded_with_pings() {
+    let outbox = outbox(1);
+    for i in 0..2_000 {
+        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
+    }
+    outbox.lock().unwrap().commit().unwrap();
+    let gateway = ScriptedGateway::start(&[0x13, 0, 0], |publish| vec![(publish.id, 0)]);
+    let mut uplink = Running::start(config(gateway.port), &outbox);
+    wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
+    uplink.stop();
+    let link = uplink.monitor.snapshot();
+    assert_eq!((link.connects, link.failures, link.acked, link.resent), (1, 0, 2_000, 0), "{link:?}");
+}
+
 /// Brokers with rules answer so although a rule took the message; plain ones have thrown it away.
 #[test]
 fn what_nobody_subscribes_to_is_delivered_and_counted() {

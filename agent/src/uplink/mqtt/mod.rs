@@ -7,7 +7,8 @@
 //! * with a resumed session 48 of 100,000 messages were lost over 4 cuts;
 //! * a packet that is too large is accepted by `publish()` and then fails every `poll()`;
 //! * a gateway that stops acknowledging is never noticed;
-//! * an unknown reason code in an acknowledgement ends the connection without saying whose it was.
+//! * an unknown reason code in an acknowledgement ends the connection without saying whose it was;
+//! * a CONNACK that turns keep-alive off makes it send pings without a pause, and fail.
 //!
 //! # What this does about it
 //! * A fresh client and event loop for each connection, always with `clean_start`: the library's

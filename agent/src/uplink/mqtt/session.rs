@@ -128,7 +128,13 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
                 }
             };
             let handled = match polled {
-                Ok(Ok(event)) => self.handle(event).and_then(|()| self.step()),
+                Ok(Ok(event)) => {
+                    if keep_alive_is_off(&event) {
+                        // The library would send pings without a pause. Our own interval finds a dead link as well.
+                        eventloop.options.set_keep_alive(self.config.keep_alive);
+                    }
+                    self.handle(event).and_then(|()| self.step())
+                }
                 Ok(Err(error)) => break self.ended_with(error, &mut eventloop),
                 Err(fault) => Err(fault),
             };
@@ -303,6 +309,12 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
             }
         }
     }
+}
+
+/// MQTT: a keep-alive of 0 in the CONNACK turns the mechanism off.
+fn keep_alive_is_off(event: &Event) -> bool {
+    let Event::Incoming(Incoming::ConnAck(connack)) = event else { return false };
+    connack.properties.as_ref().and_then(|p| p.server_keep_alive) == Some(0)
 }
 
 /// What a reason code means for a message. For good is only what lies in the message itself: an access list is an
