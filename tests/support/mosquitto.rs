@@ -91,7 +91,10 @@ impl Mosquitto {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if [self.port, self.observer_port].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()) {
+            let listening = [self.port, self.observer_port];
+            let answers = listening.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
+            // Somebody else may have answered while it gave up.
+            if answers && child.try_wait().unwrap().is_none() {
                 self.child = Some(child);
                 return true;
             }
@@ -104,15 +107,32 @@ impl Mosquitto {
 
     /// Stops it in good order: it writes its sessions and queues to disk.
     pub(crate) fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let status = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
-        assert!(status.success());
-        child.wait().unwrap();
+        self.signal("-TERM");
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
     }
 
-    /// Starts it again on the same ports.
+    /// Starts it again on the same ports. Another process may have got one of them meanwhile, often only for a moment.
     pub(crate) fn start_again(&mut self) {
-        assert!(self.launch(), "mosquitto does not start again; see {}", self.dir.join("mosquitto.log").display());
+        let what = format!(
+            "mosquitto to start again; are its ports {} and {} taken? See {}",
+            self.port,
+            self.observer_port,
+            self.dir.join("mosquitto.log").display()
+        );
+        wait_until(&what, || self.launch());
+    }
+
+    /// Has it read its access lists again.
+    pub(crate) fn reload(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let Some(child) = &self.child else { return };
+        let status = Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap();
+        assert!(status.success());
     }
 }
 

@@ -40,9 +40,10 @@ impl Proxy {
                 }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
+                // Before anything gets through: whoever has seen the connection at work can cut it.
+                shared.open.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 pump(&shared, &client, &server);
                 pump(&shared, &server, &client);
-                shared.open.lock().unwrap().extend([client, server]);
             }
         });
         Self { port, state }

@@ -26,16 +26,24 @@ impl ScriptedGateway {
     /// Announces `connack` properties (encoded, without their length). For each PUBLISH `answer` gives the
     /// acknowledgements to send now: packet identifier and reason code.
     pub(crate) fn start(connack: &[u8], answer: impl FnMut(&Publish) -> Vec<(u16, u8)> + Send + 'static) -> Self {
+        let connack = connack.to_vec();
+        Self::changing(move |_| connack.clone(), answer)
+    }
+
+    /// As [`Self::start`], with properties that depend on the connection, counted from 1.
+    pub(crate) fn changing(
+        connack: impl Fn(usize) -> Vec<u8> + Send + 'static,
+        answer: impl FnMut(&Publish) -> Vec<(u16, u8)> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let published = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&published);
-        let connack = connack.to_vec();
         let mut answer = answer;
         thread::spawn(move || {
             for (i, client) in listener.incoming().map_while(Result::ok).enumerate() {
                 // One at a time: a publisher has one connection. An error means that it ended.
-                let _ = serve(client, i + 1, &connack, &log, &mut answer);
+                let _ = serve(client, i + 1, &connack(i + 1), &log, &mut answer);
             }
         });
         Self { port, published }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use crate::memory_outbox::MemoryOutbox;
-use crate::mosquitto::{Subscriber, program};
+use crate::mosquitto::{Subscriber, program, wait_until};
 
 /// Quick to try again.
 pub(crate) fn config(port: u16) -> MqttConfig {
@@ -57,6 +57,7 @@ impl Running {
     pub(crate) fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
+            wait_until("the uplink to end", || thread.is_finished());
             thread.join().unwrap();
         }
     }

@@ -6,43 +6,83 @@
 //! such step removes events of the least important class, so it ends, and nothing goes while
 //! something less important is left. The order is safe against crashes: copies first, then the gap
 //! event, then the head, then the deletion.
+//!
+//! When no new generation can be begun (no inodes), room is made in the older ones as long as there
+//! are any. After that nothing more is stored: events wait in memory as when the disk refuses.
+
+use std::time::{Duration, Instant};
 
 use super::access::NewRecord;
 use super::index::Entry;
 use super::ranges::RangeSet;
-use super::store::SledOutbox;
+use super::store::{SledOutbox, is_full};
 use super::{OutboxError, dir};
 use crate::event::{Class, LossCause};
 
 /// Payload copied in one write: bounds memory.
 const SALVAGE_BYTES: usize = 256 * 1024;
+/// Maintenance that fails for days must not fill the log.
+const LOG_EVERY: Duration = Duration::from_secs(600);
 
 impl SledOutbox {
     /// After a commit: begins a new generation when the newest is large, keeps the quota, gives space back. Failing
     /// at that loses nothing; the next commit tries again.
     pub(super) fn maintain(&mut self) {
-        if let Err(error) = self.try_maintain() {
-            tracing::warn!(%error, "outbox maintenance failed");
+        if let Err(error) = self.try_maintain()
+            && self.maintenance_told.is_none_or(|at| at.elapsed() >= LOG_EVERY)
+        {
+            self.maintenance_told = Some(Instant::now());
+            tracing::warn!(%error, "outbox maintenance failed; it is tried again at every commit");
         }
     }
 
+    /// Before a commit: fails while storing more could only make the newest generation grow beyond the quota.
+    pub(super) fn room_to_store(&mut self) -> Result<(), OutboxError> {
+        if !self.stuck() {
+            return Ok(());
+        }
+        match self.try_maintain() {
+            Err(error) if self.stuck() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Over the quota, and the newest generation is as large as one may be: it could not be closed.
+    fn stuck(&self) -> bool {
+        self.disk_bytes() > self.config.quota_bytes && self.newest_is_large()
+    }
+
+    fn newest_is_large(&self) -> bool {
+        self.keeps.get(&self.newest).is_some_and(|keep| keep.disk >= self.generation_limit())
+    }
+
+    /// Does what it can; the first failure is reported at the end.
     fn try_maintain(&mut self) -> Result<(), OutboxError> {
         self.measure_newest();
-        let limit = self.generation_limit();
-        if self.keeps.get(&self.newest).is_some_and(|k| k.disk >= limit) {
-            self.rotate()?;
-        }
+        let rotated = if self.newest_is_large() { self.rotate() } else { Ok(()) };
         let empty: Vec<u32> =
             self.keeps.iter().filter(|(id, k)| **id != self.newest && k.live() == 0).map(|(&id, _)| id).collect();
         empty.into_iter().for_each(|id| self.doom(id));
-        self.reap()?;
+        let reaped = self.reap();
+        let mut failure = rotated.and(reaped).err();
         // Each round deletes a generation; new ones come only of salvage, which is less than what is deleted.
         for _ in 0..=2 * self.keeps.len() {
-            if self.disk_bytes() <= self.config.quota_bytes || !self.make_room()? {
+            if self.disk_bytes() <= self.config.quota_bytes {
                 break;
             }
+            match self.make_room() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    let full = matches!(&error, OutboxError::Io { source, .. } if is_full(source));
+                    failure.get_or_insert(error);
+                    if !(full && self.free_in_emergency()) {
+                        break;
+                    }
+                }
+            }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     fn measure_newest(&mut self) {

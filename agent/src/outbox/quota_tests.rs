@@ -188,3 +188,75 @@ fn a_disk_that_refuses_costs_only_what_does_not_fit_in_memory() {
     assert!(lost.count() >= 45 && lost.count() < 60, "{lost:?}");
     assert_eq!(lost.first(), Some(2), "the oldest telemetry goes first");
 }
+
+/// No inodes, for example: room is made in the older generations, and then nothing more goes to disk.
+#[test]
+fn the_quota_holds_although_no_new_generation_can_be_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open_with(dir.path(), Q);
+    while outbox.disk_bytes() < Q / 2 {
+        for _ in 0..16 {
+            outbox.append(&event(Class::Telemetry, 1000)).unwrap();
+        }
+        outbox.commit().unwrap();
+    }
+    assert!(outbox.keeps.len() > 2);
+    let blocked = outbox.dir.generation(outbox.head.next_generation);
+    std::fs::write(&blocked, "in the way").unwrap();
+    let newest = outbox.newest;
+    assert_eq!(outbox.maintenance_told, None);
+    let (mut refused, mut largest, mut critical) = (0, 0, Vec::new());
+    let mut told = None;
+    for n in 0..3 * Q / 1000 {
+        outbox.append(&event(Class::Telemetry, 1000)).unwrap();
+        if n % 50 == 0 {
+            critical.push(outbox.append(&event(Class::Critical, 300)).unwrap());
+        }
+        if n % 16 == 0 {
+            refused += u32::from(outbox.commit().is_err());
+            largest = largest.max(dir::disk_bytes(dir.path()));
+            assert!(told.is_none() || outbox.maintenance_told == told, "the log is told once");
+            told = outbox.maintenance_told;
+        }
+    }
+    assert!(told.is_some());
+    assert_eq!(outbox.newest, newest);
+    assert_eq!(outbox.keeps.len(), 1, "the older ones made room");
+    assert!(refused > 0, "and then it is refused");
+    assert!(largest <= Q + Q / 8, "{largest} bytes on disk");
+
+    std::fs::remove_file(&blocked).unwrap();
+    outbox.commit().unwrap();
+    outbox.append(&event(Class::Alert, 300)).unwrap();
+    outbox.commit().unwrap();
+    assert!(dir::disk_bytes(dir.path()) <= Q + Q / 8);
+    let audit = Audit::of(&mut outbox);
+    assert!(critical.iter().all(|n| audit.numbers.contains(n)), "telemetry was dropped, nothing else");
+    assert!(audit.lost_to(LossCause::Quota).count() > 0 && audit.lost_to(LossCause::Storage).count() > 0);
+    drop(outbox);
+    Audit::of(&mut open_with(dir.path(), Q));
+}
+
+/// What is delivered makes room: then storing goes on, though there is still no new generation.
+#[test]
+fn acknowledgements_free_an_outbox_that_can_begin_no_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open_with(dir.path(), Q);
+    outbox.append(&event(Class::Alert, 1000)).unwrap();
+    outbox.commit().unwrap();
+    outbox.rotate().unwrap();
+    std::fs::write(outbox.dir.generation(outbox.head.next_generation), "in the way").unwrap();
+    // The older generation holds something more important than all of the newest, so it is not the one to go.
+    let limit = outbox.generation_limit();
+    while outbox.disk_bytes() <= 2 * limit {
+        outbox.append(&event(Class::Telemetry, 1000)).unwrap();
+        outbox.commit().unwrap();
+    }
+    outbox.config.quota_bytes = outbox.disk_bytes() - 1;
+    outbox.append(&event(Class::Critical, 1000)).unwrap();
+    assert!(outbox.commit().is_err());
+    assert_eq!(outbox.keeps.len(), 2);
+    outbox.ack(Class::Alert, 1).unwrap();
+    outbox.commit().unwrap();
+    assert_eq!((outbox.keeps.len(), outbox.stat().events[0]), (1, 1));
+}

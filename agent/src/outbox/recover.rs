@@ -202,6 +202,7 @@ impl SledOutbox {
             unnumbered: BTreeMap::new(),
             rotate_wanted: false,
             lost: 0,
+            maintenance_told: None,
         };
         this.lose(LossCause::Corrupt, None, &verdict.corrupt);
         // Not counted as lost: most of these numbers were never used.

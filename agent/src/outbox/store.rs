@@ -44,6 +44,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use super::dir::Dir;
 use super::generation::{Failure, Generation};
@@ -110,6 +111,8 @@ pub struct SledOutbox {
     pub(super) handles: Vec<Generation>,
     pub(super) other_disk: u64,
     pub(super) lost: u64,
+    /// When the log was last told that maintenance failed.
+    pub(super) maintenance_told: Option<Instant>,
 }
 
 impl SledOutbox {
@@ -253,7 +256,7 @@ impl Outbox for SledOutbox {
         // While everything that comes is shed, its gap event can wait for something worth writing: the numbers are
         // above the last committed one, so a crash explains them too.
         let may_wait = idle && self.unnumbered.is_empty() && self.ledger.only(LossCause::Quota);
-        if !may_wait && let Err(error) = self.write_pending() {
+        if !may_wait && let Err(error) = self.room_to_store().and_then(|()| self.write_pending()) {
             let full = matches!(&error, OutboxError::Io { source, .. } if is_full(source));
             if !(full && self.free_in_emergency() && self.write_pending().is_ok()) {
                 self.failing = true;

@@ -104,7 +104,9 @@ pub struct MqttConfig {
 }
 
 /// Smallest useful packet: topic and properties take 200 bytes and more.
-const MIN_PACKET_BYTES: u32 = 512;
+pub(crate) const MIN_PACKET_BYTES: u32 = 512;
+/// Payload that must fit into a packet whatever the topic's length: the agent's own small events, gaps among them.
+pub(crate) const MIN_PAYLOAD_BYTES: usize = 256;
 /// MQTT's own limit.
 const MAX_PACKET_BYTES: u32 = 268_435_455;
 

@@ -5,9 +5,14 @@
 //! refusal for good turns the refused events into a gap; else it is acknowledged. Refused parts
 //! do not hold up the delivery of the others.
 //!
-//! After any refusal the class rests for a while, the longer the more often it happens. Without
-//! that, a wrong access list on the gateway would turn the whole backlog of a class into gaps at
-//! the speed of the link, and a refused gap event would make a new one for ever.
+//! After any refusal, by the gateway or because an event is too large for it, the class rests for a
+//! while, the longer the more often it happens, and then sends one message as a probe. Without
+//! that, a mistake on the gateway would turn the whole backlog of a class into gaps at the speed of
+//! the link, and a refused gap event would make a new one for ever. What waits behind a message
+//! refused for a while is sent after it again; only what was in flight with it overtakes it.
+//!
+//! A gateway that hangs up because a message is too large does not say which. The next messages go
+//! out one at a time then, until the culprit is certain: an innocent event is never given up.
 //!
 //! Memory is bounded: per class at most the parts of one batch wait here; what is in flight is
 //! bounded by the connection's window.
@@ -18,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::PayloadFormat;
 use super::backoff::Backoff;
+use super::config::MIN_PAYLOAD_BYTES;
 use super::link::LinkMonitor;
 use super::payload::{self, Encoded, Part, Room};
 use super::schedule::Schedule;
@@ -26,6 +32,8 @@ use crate::outbox::{Batch, Outbox, OutboxError};
 
 /// How long to leave a class alone when the outbox could not read it.
 const READ_RETRY: Duration = Duration::from_secs(5);
+/// How long a limit counts that was learnt from refusals: gateways get mended.
+const LEARNT_FOR: Duration = Duration::from_secs(3600);
 
 /// One message on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +55,17 @@ pub enum Verdict {
     Refused(LossCause),
     /// Not now.
     Later,
+}
+
+/// What follows from a connection that ended because a message was too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooLarge {
+    /// It may have been any of those in flight: the next ones go out one at a time.
+    Unsure,
+    /// It is certain which: smaller ones from now on.
+    Learnt,
+    /// It is certain which, and that one is so small that the gateway must be wrong: the class rests, the event stays.
+    TooSmallALimit,
 }
 
 /// A batch of which messages are on their way.
@@ -73,8 +92,10 @@ pub struct Delivery {
     high_water: [u64; 5],
     /// By class rank: for refusals for a while.
     patience: [Backoff; 5],
-    /// Learnt from refusals: nothing larger than this is taken.
-    learnt: Room,
+    /// Learnt from refusals, and when: nothing larger than this is taken.
+    learnt: Option<(Room, Instant)>,
+    /// So many messages go out one at a time, because one of them is too large.
+    suspects: usize,
 }
 
 impl Delivery {
@@ -87,7 +108,8 @@ impl Delivery {
             open: BTreeMap::new(),
             high_water: [0; 5],
             patience: std::array::from_fn(|_| Backoff::new(backoff_min, backoff_max)),
-            learnt: Room { hard: usize::MAX, soft: usize::MAX },
+            learnt: None,
+            suspects: 0,
         }
     }
 
@@ -103,9 +125,15 @@ impl Delivery {
         self.schedule.wake();
     }
 
-    /// Nothing is left to send or to settle, as far as is known. After [`Self::wake`] it is not known before the next [`Self::next`].
-    pub fn drained(&self) -> bool {
-        self.open.is_empty() && self.schedule.drained()
+    /// Nothing is left to send or to settle until `deadline`, as far as is known: a class that rests longer is not
+    /// waited for. After [`Self::wake`] it is not known before the next [`Self::next`].
+    pub fn drained(&self, deadline: Instant) -> bool {
+        self.schedule.drained(deadline)
+    }
+
+    /// How many messages may be in flight now where the connection allows `window`.
+    pub fn window(&self, window: usize) -> usize {
+        if self.suspects > 0 { window.min(1) } else { window }
     }
 
     /// When a class that now is held may go on.
@@ -133,7 +161,9 @@ impl Delivery {
             let after = self.schedule.after(class);
             let read = lock(outbox).read(class, after);
             match read {
-                Ok(Some(batch)) if batch.first_seq > after => self.take(outbox, &batch, room[class.rank()], monitor),
+                Ok(Some(batch)) if batch.first_seq > after => {
+                    self.take(outbox, &batch, room[class.rank()], monitor, now);
+                }
                 Ok(_) => self.schedule.idle(class),
                 Err(error) => {
                     monitor.outbox_failed("read", class, &error);
@@ -144,7 +174,14 @@ impl Delivery {
     }
 
     /// Divides a batch into messages.
-    fn take<O: Outbox + ?Sized>(&mut self, outbox: &Mutex<O>, batch: &Batch, room: usize, monitor: &LinkMonitor) {
+    fn take<O: Outbox + ?Sized>(
+        &mut self,
+        outbox: &Mutex<O>,
+        batch: &Batch,
+        room: usize,
+        monitor: &LinkMonitor,
+        now: Instant,
+    ) {
         let (class, first) = (batch.class, batch.first_seq);
         self.schedule.advance(class, first);
         let key = (class.rank(), first);
@@ -152,8 +189,9 @@ impl Delivery {
             // The cursor was set back past it, but it is still on its way.
             return;
         }
-        let hard = room.min(self.learnt.hard);
-        let room = Room { hard, soft: hard.min(self.learnt.soft) };
+        let learnt = self.learnt(now);
+        let hard = room.min(learnt.hard);
+        let room = Room { hard, soft: hard.min(learnt.soft) };
         let mut open = Open::default();
         match payload::encode(batch, self.format, room) {
             Ok(Encoded { parts, oversize }) => {
@@ -163,6 +201,7 @@ impl Delivery {
                     open.all_refused = parts.is_empty();
                     open.refused = Some(oversize);
                     open.cause = Some(LossCause::Oversize);
+                    self.rest(class, now);
                 }
                 self.waiting[class.rank()].extend(parts.into_iter().map(|part| Message { class, batch: first, part }));
             }
@@ -188,8 +227,9 @@ impl Delivery {
         let (class, first) = (message.class, message.batch);
         let open = self.open.get_mut(&(class.rank(), first))?;
         open.left = open.left.saturating_sub(1);
+        self.suspects = self.suspects.saturating_sub(1);
         match verdict {
-            Verdict::Delivered => self.patience[class.rank()].reset(),
+            Verdict::Delivered => {}
             Verdict::Refused(cause) => {
                 open.cause.get_or_insert(cause);
                 match &message.part.seqs {
@@ -197,16 +237,39 @@ impl Delivery {
                     Some(seqs) => open.refused.get_or_insert_default().extend(seqs),
                 }
             }
-            Verdict::Later => open.again = true,
+            Verdict::Later => {
+                open.again = true;
+                self.put_back(outbox, class, monitor);
+            }
         }
-        // What was in flight together counts as one refusal.
-        let rest = (verdict != Verdict::Delivered && !self.schedule.held(class, now))
-            .then(|| self.patience[class.rank()].next());
-        if let Some(wait) = rest {
-            self.schedule.hold(class, now + wait);
-        }
+        let rest = if verdict == Verdict::Delivered {
+            if self.schedule.taken(class) {
+                self.patience[class.rank()].reset();
+            }
+            None
+        } else {
+            self.schedule.refused(class).then(|| self.rest(class, now))
+        };
         self.close_if_settled(outbox, class, first, monitor);
         rest
+    }
+
+    /// Lets a class rest; for how long.
+    fn rest(&mut self, class: Class, now: Instant) -> Duration {
+        let wait = self.patience[class.rank()].next();
+        self.schedule.rest(class, now + wait);
+        wait
+    }
+
+    /// What waits of a class is read again later, so that it stays behind the message that was refused for a while.
+    fn put_back<O: Outbox + ?Sized>(&mut self, outbox: &Mutex<O>, class: Class, monitor: &LinkMonitor) {
+        let waiting = std::mem::take(&mut self.waiting[class.rank()]);
+        let Some(batch) = waiting.front().map(|message| message.batch) else { return };
+        if let Some(open) = self.open.get_mut(&(class.rank(), batch)) {
+            open.left = open.left.saturating_sub(waiting.len());
+            open.again = true;
+        }
+        self.close_if_settled(outbox, class, batch, monitor);
     }
 
     fn close_if_settled<O: Outbox + ?Sized>(
@@ -244,16 +307,33 @@ impl Delivery {
         }
     }
 
-    /// The connection ended because a message was too large, and `message` is the one: smaller ones from now on.
+    /// The connection ended because a message was too large while `in_flight` were, the oldest being `oldest`.
     ///
-    /// Several events are divided; only for one that was alone it is known that its size is too much.
-    pub fn too_large(&mut self, message: &Message) {
-        let len = message.part.payload.len();
-        if message.part.count > 1 {
-            self.learnt.soft = self.learnt.soft.min(len / 2);
-        } else {
-            self.learnt.hard = self.learnt.hard.min(len.saturating_sub(1));
+    /// Only a message that was alone is certain to be the one. If it holds several events they are divided; a single
+    /// event tells the limit, unless it is so small that no limit can be meant.
+    pub fn too_large(&mut self, oldest: &Message, in_flight: usize, now: Instant) -> TooLarge {
+        if in_flight > 1 {
+            self.suspects = in_flight;
+            return TooLarge::Unsure;
         }
+        let len = oldest.part.payload.len();
+        let mut learnt = self.learnt(now);
+        if oldest.part.count > 1 {
+            learnt.soft = learnt.soft.min(len / 2);
+        } else if len > MIN_PAYLOAD_BYTES {
+            learnt.hard = learnt.hard.min(len - 1);
+        } else {
+            self.rest(oldest.class, now);
+            return TooLarge::TooSmallALimit;
+        }
+        self.learnt = Some((learnt, now));
+        TooLarge::Learnt
+    }
+
+    /// The limits learnt, unless that was too long ago.
+    fn learnt(&self, now: Instant) -> Room {
+        let fresh = |(_, at): &(Room, Instant)| now.saturating_duration_since(*at) < LEARNT_FOR;
+        self.learnt.filter(fresh).map_or(Room { hard: usize::MAX, soft: usize::MAX }, |(room, _)| room)
     }
 }
 

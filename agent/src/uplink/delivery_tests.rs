@@ -40,6 +40,11 @@ impl Fixture {
         self.delivery.settle(&self.outbox, message, verdict, &self.monitor, self.now)
     }
 
+    /// Nothing is left to do, however long one waits.
+    fn drained(&self) -> bool {
+        self.delivery.drained(self.now + Duration::from_secs(86_400))
+    }
+
     fn outbox(&self) -> MutexGuard<'_, MemoryOutbox> {
         self.outbox.lock().unwrap()
     }
@@ -89,22 +94,45 @@ fn a_divided_batch_leaves_when_all_parts_are_settled() {
 fn refused_parts_and_oversize_events_alone_become_a_gap() {
     let mut f = Fixture::new(5);
     f.append(Class::Status, &[100, 100, 900, 100, 100]);
-    let parts: Vec<_> = std::iter::from_fn(|| f.next(450)).collect();
-    assert_eq!(parts.len(), 2);
-    f.settle(&parts[0], Verdict::Delivered);
-    f.settle(&parts[1], Verdict::Refused(LossCause::Rejected));
+    assert_eq!(f.next(450), None, "the class rests because of the one that is too large");
+    f.now = f.delivery.next_release(f.now).unwrap();
+    let first = f.next(450).unwrap();
+    f.settle(&first, Verdict::Delivered);
+    let second = f.next(450).unwrap();
+    f.settle(&second, Verdict::Refused(LossCause::Rejected));
     let rejected: Vec<u64> = f.outbox().rejected.iter().map(|(seq, _)| *seq).collect();
     assert_eq!((rejected, f.outbox().acked.clone()), (vec![3, 4, 5], vec![1, 2]));
     assert!(f.outbox().is_empty());
+    assert_eq!(f.monitor.snapshot().rejected, 1, "the gateway's refusal is counted where it is received");
 }
 
 #[test]
-fn an_event_that_never_fits_is_given_up_at_once() {
+fn an_event_that_never_fits_is_given_up_and_the_class_rests() {
     let mut f = Fixture::new(1);
-    f.append(Class::Bulk, &[900, 1]);
-    assert_eq!(f.next(450).unwrap().batch, 2);
+    f.append(Class::Bulk, &[900, 1, 1]);
+    assert_eq!(f.next(450), None);
     assert_eq!(f.outbox().rejected, [(1, LossCause::Oversize)]);
     assert_eq!(f.monitor.snapshot().rejected, 1);
+    f.now = f.delivery.next_release(f.now).unwrap();
+    assert_eq!(f.next(450).unwrap().batch, 2);
+    assert_eq!(f.next(450), None, "a probe");
+}
+
+/// Gap events that are themselves too large make new ones, and a wrong limit makes everything too large.
+#[test]
+fn a_backlog_of_oversize_events_is_not_given_up_in_one_go() {
+    let mut f = Fixture::new(1);
+    f.outbox().explains = true;
+    f.append(Class::Status, &[900; 50]);
+    f.append(Class::Alert, &[900; 50]);
+    for round in 1..=5 {
+        assert_eq!(f.next(10), None);
+        assert_eq!(f.outbox().rejected.len(), 2 * round, "one of each class");
+        while let Some(at) = f.delivery.next_release(f.now) {
+            f.now = at;
+        }
+    }
+    assert_eq!(f.monitor.snapshot().rejected, 10);
 }
 
 #[test]
@@ -129,17 +157,76 @@ fn later_means_the_same_batch_after_a_rest_and_no_other_twice() {
     // Message 3 is still on its way, message 2 rests.
     assert_eq!(f.next(1000), None);
     assert_eq!(f.delivery.next_release(f.now), Some(f.now + rest));
-    assert!(!f.delivery.drained());
+    assert!(!f.drained());
     f.now += rest;
+    assert_eq!(f.next(1000), None, "the probe waits for what is on its way");
+    f.settle(&messages[2], Verdict::Delivered);
     let again = f.next(1000).unwrap();
     assert_eq!(again.batch, messages[1].batch);
-    assert_eq!(f.next(1000), None, "the one on its way is not sent twice");
+    assert_eq!(f.next(1000), None);
     f.settle(&again, Verdict::Delivered);
-    f.settle(&messages[2], Verdict::Delivered);
     f.settle(&messages[3], Verdict::Delivered);
     assert!(f.outbox().is_empty() && f.outbox().rejected.is_empty());
     assert_eq!(f.next(1000), None);
-    assert!(f.delivery.drained());
+    assert!(f.drained());
+}
+
+/// Only what was in flight together with the refused message overtakes it.
+#[test]
+fn what_waits_behind_a_refused_message_stays_behind_it() {
+    let mut f = Fixture::new(4);
+    f.append(Class::Alert, &[100; 16]);
+    // Batches of four in parts of two. In flight: batch 1 whole and the first half of batch 5, whose other half waits.
+    let first: Vec<_> = (0..3).map(|_| f.next(450).unwrap()).collect();
+    assert_eq!(first.iter().map(|m| (m.batch, m.part.count)).collect::<Vec<_>>(), [(1, 2), (1, 2), (5, 2)]);
+    let rest = f.settle(&first[0], Verdict::Later).unwrap();
+    f.settle(&first[1], Verdict::Delivered);
+    f.settle(&first[2], Verdict::Delivered);
+    f.now += rest;
+    let mut order = Vec::new();
+    while let Some(message) = f.next(450) {
+        order.push(message.part.first_seq);
+        f.settle(&message, Verdict::Delivered);
+    }
+    assert_eq!(order, [1, 3, 5, 7, 9, 11, 13, 15]);
+    assert!(f.outbox().is_empty() && f.outbox().rejected.is_empty());
+}
+
+#[test]
+fn after_any_refusal_one_message_probes() {
+    for verdict in [Verdict::Later, Verdict::Refused(LossCause::Rejected)] {
+        let mut f = Fixture::new(1);
+        f.append(Class::Alert, &[1; 20]);
+        let window: Vec<_> = (0..4).map(|_| f.next(1000).unwrap()).collect();
+        let mut rest = f.settle(&window[0], verdict);
+        for message in &window[1..] {
+            assert_eq!(f.settle(message, Verdict::Delivered), None);
+        }
+        for _ in 0..3 {
+            f.now += rest.expect("each refused probe is followed by a rest");
+            let probe = f.next(1000).unwrap();
+            assert_eq!(f.next(1000), None, "{verdict:?}: one probe");
+            rest = f.settle(&probe, verdict);
+        }
+        f.now += rest.unwrap();
+        let probe = f.next(1000).unwrap();
+        f.settle(&probe, Verdict::Delivered);
+        assert!(f.next(1000).is_some() && f.next(1000).is_some(), "{verdict:?}: the window is open again");
+    }
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_class_that_rests_longer() {
+    let mut f = Fixture::new(1);
+    f.append(Class::Alert, &[1, 1]);
+    let message = f.next(1000).unwrap();
+    let deadline = f.now + Duration::from_millis(999);
+    assert!(!f.delivery.drained(deadline));
+    f.settle(&message, Verdict::Later).unwrap();
+    f.delivery.wake();
+    assert_eq!(f.next(1000), None);
+    assert!(f.delivery.drained(deadline), "the rest takes a second at least");
+    assert!(!f.drained());
 }
 
 #[test]
@@ -161,7 +248,7 @@ fn an_outbox_that_cannot_be_read_is_asked_again_later() {
 fn idle_classes_are_not_read_again_before_somebody_wakes_it() {
     let mut f = Fixture::new(1);
     assert_eq!(f.next(1000), None);
-    assert!(f.delivery.drained());
+    assert!(f.drained());
     let reads = f.outbox().reads;
     f.append(Class::Alert, &[1]);
     assert_eq!(f.next(1000), None);
@@ -173,18 +260,71 @@ fn idle_classes_are_not_read_again_before_somebody_wakes_it() {
 #[test]
 fn a_refused_size_is_learnt() {
     let mut f = Fixture::new(4);
-    f.append(Class::Status, &[100, 100, 100, 100]);
+    f.append(Class::Status, &[300, 300, 300, 300]);
     let whole = f.next(1_000_000).unwrap();
     assert_eq!(whole.part.count, 4);
-    f.delivery.too_large(&whole);
+    assert_eq!(f.delivery.too_large(&whole, 1, f.now), TooLarge::Learnt);
     f.delivery.restart();
     let half = f.next(1_000_000).unwrap();
     assert!(half.part.count < 4 && half.part.payload.len() <= whole.part.payload.len() / 2);
     let mut alone = half.clone();
     alone.part.count = 1;
-    f.delivery.too_large(&alone);
+    assert_eq!(f.delivery.too_large(&alone, 1, f.now), TooLarge::Learnt);
     f.delivery.restart();
     while let Some(message) = f.delivery.next(&f.outbox, &ROOMY, &f.monitor, f.now) {
         assert!(message.part.payload.len() < alone.part.payload.len());
     }
+    // Gateways get mended.
+    f.delivery.restart();
+    f.now += LEARNT_FOR;
+    assert_eq!(f.next(1_000_000).unwrap().part.count, 4);
+}
+
+/// A gateway that acknowledges late hangs up because of a large event while a small one is the oldest in flight.
+#[test]
+fn an_innocent_event_is_not_taken_for_the_one_that_is_too_large() {
+    let mut f = Fixture::new(1);
+    f.append(Class::Alert, &[300]);
+    f.append(Class::Bulk, &[5000, 1]);
+    let messages: Vec<_> = std::iter::from_fn(|| f.next(1_000_000)).collect();
+    assert_eq!(f.delivery.too_large(&messages[0], messages.len(), f.now), TooLarge::Unsure);
+    f.delivery.restart();
+    assert_eq!(f.delivery.window(64), 1);
+    let small = f.next(1_000_000).unwrap();
+    assert_eq!(small.class, Class::Alert);
+    f.settle(&small, Verdict::Delivered);
+    assert_eq!(f.delivery.window(64), 1);
+    let large = f.next(1_000_000).unwrap();
+    assert_eq!(large.part.first_seq, 2);
+    assert_eq!(f.delivery.too_large(&large, 1, f.now), TooLarge::Learnt);
+    f.delivery.restart();
+    assert_eq!(f.next(1_000_000), None);
+    assert_eq!(f.outbox().rejected, [(2, LossCause::Oversize)]);
+    assert_eq!(f.outbox().acked, [1]);
+    f.now = f.delivery.next_release(f.now).unwrap();
+    for _ in 0..2 {
+        f.append(Class::Bulk, &[1]);
+        f.delivery.wake();
+        let message = f.next(1_000_000).unwrap();
+        f.settle(&message, Verdict::Delivered);
+    }
+    assert_eq!(f.delivery.window(64), 64, "as many as were in flight have gone out");
+}
+
+#[test]
+fn a_limit_that_nothing_fits_is_not_believed() {
+    let mut f = Fixture::new(1);
+    f.append(Class::Critical, &[1]);
+    f.append(Class::Alert, &[1]);
+    let message = f.next(1_000_000).unwrap();
+    assert!(message.part.payload.len() <= MIN_PAYLOAD_BYTES);
+    assert_eq!(f.delivery.too_large(&message, 1, f.now), TooLarge::TooSmallALimit);
+    f.delivery.restart();
+    let next = f.next(1_000_000).unwrap();
+    assert_eq!(next.class, Class::Alert, "the class rests, others go on");
+    f.settle(&next, Verdict::Delivered);
+    assert_eq!(f.next(1_000_000), None);
+    f.now = f.delivery.next_release(f.now).unwrap();
+    assert_eq!(f.next(1_000_000), Some(message), "the event stays");
+    assert!(f.outbox().rejected.is_empty());
 }

@@ -40,13 +40,14 @@ pub struct LinkSnapshot {
     pub failures: u64,
     /// Messages sent, those sent again among them.
     pub published: u64,
-    /// Messages that the gateway acknowledged.
+    /// Messages that the gateway acknowledged: it has taken them.
     pub acked: u64,
-    /// Among them those for which the gateway had no subscriber: it took them and threw them away.
+    /// Messages among them for which the gateway said that nobody subscribes (reason code 0x10). A gateway whose rules
+    /// pass messages on may say so as well; a plain broker has thrown them away.
     pub unclaimed: u64,
-    /// Messages and single events that were given up: refused for good, too large, damaged.
+    /// Events (not messages) that were given up: refused for good, too large, damaged. Each is explained by a gap event.
     pub rejected: u64,
-    /// Messages that the gateway refused for a while.
+    /// Refusals for a while, by message; a message refused twice counts twice. Nothing of it is lost.
     pub deferred: u64,
     /// Messages sent again.
     pub resent: u64,
@@ -246,13 +247,13 @@ impl LinkMonitor {
                 link = self.name,
                 %class,
                 left_out,
-                "the gateway took a message that nobody subscribes to: it is gone; check the gateway's bridge"
+                "the gateway took a message that nobody subscribes to; unless a rule of its own passes it on, it is gone"
             );
         }
     }
 
     pub(crate) fn refused(&self, message: &Message, reason: &str, cause: LossCause) {
-        add(&self.rejected, 1);
+        add(&self.rejected, u64::from(message.part.count));
         if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
             let (class, first, last) = (message.class, message.part.first_seq, message.part.last_seq);
             warn!(link = self.name, %class, first, last, ?cause, left_out, "refused for good by the gateway: {reason}");
@@ -276,7 +277,7 @@ impl LinkMonitor {
     }
 
     pub(crate) fn undecodable(&self, batch: &Batch, error: &PayloadError) {
-        add(&self.rejected, 1);
+        add(&self.rejected, u64::from(batch.count));
         if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
             let (class, first, last) = (batch.class, batch.first_seq, batch.last_seq);
             error!(link = self.name, %class, first, last, left_out, "damaged batch given up: {error}");

@@ -8,6 +8,17 @@
 //! For each class there is a cursor: the last batch that this connection has taken. A new
 //! connection starts again from the front, because the outbox still holds whatever was not
 //! acknowledged.
+//!
+//! After a refusal a class rests, then one message goes out as a probe, alone and not before
+//! everything is settled that was in flight with the refused one. Only when the gateway has taken
+//! the probe does the class get its share of the window back:
+//!
+//! ```text
+//!        refused             rest over, nothing in flight: one message
+//!  Open ────────▶ Shut ─────────────────────────────────────────────▶ Probing ──taken──▶ Open
+//!                  ▲                                                     │
+//!                  └─────────────── refused, connection lost ────────────┘
+//! ```
 
 use std::time::Instant;
 
@@ -16,6 +27,15 @@ use crate::event::Class;
 /// One of this many messages goes to a less important class while one waits.
 pub const SHARE: u32 = 8;
 
+/// How freely a class may send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Gate {
+    #[default]
+    Open,
+    Shut,
+    Probing,
+}
+
 /// What is known of one class.
 #[derive(Debug, Clone, Copy, Default)]
 struct Lane {
@@ -23,13 +43,17 @@ struct Lane {
     after: u64,
     /// There was nothing beyond the cursor when it was last looked at, and nothing came since.
     idle: bool,
-    /// The gateway asked for patience.
+    /// It rests until then.
     held_until: Option<Instant>,
+    /// Messages sent on this connection and not settled.
+    in_flight: usize,
+    gate: Gate,
 }
 
 impl Lane {
     fn ready(&self, now: Instant) -> bool {
-        !self.idle && self.held_until.is_none_or(|until| until <= now)
+        let free = self.gate == Gate::Open || self.in_flight == 0;
+        free && !self.idle && self.held_until.is_none_or(|until| until <= now)
     }
 }
 
@@ -49,7 +73,7 @@ impl Schedule {
         Self { rotation: Class::ALL.len() - 1, ..Self::default() }
     }
 
-    /// The class to look at now; `None` when all are idle or held. Then call either [`Self::sent`] or [`Self::idle`].
+    /// The class to look at now; `None` when all are idle, held or probing. Then call either [`Self::sent`] or [`Self::idle`].
     pub fn next(&self, now: Instant) -> Option<Class> {
         let ready = |rank: &usize| self.lanes[*rank].ready(now);
         let first = (0..Class::ALL.len()).find(ready)?;
@@ -71,6 +95,11 @@ impl Schedule {
     /// A message of `class` was sent.
     pub fn sent(&mut self, class: Class, now: Instant) {
         let rank = class.rank();
+        let lane = &mut self.lanes[rank];
+        lane.in_flight += 1;
+        if lane.gate == Gate::Shut {
+            lane.gate = Gate::Probing;
+        }
         let passed_higher = self.lanes[..rank].iter().any(|lane| lane.ready(now));
         let passes_lower = self.lanes[rank + 1..].iter().any(|lane| lane.ready(now));
         if passed_higher {
@@ -79,6 +108,25 @@ impl Schedule {
         } else if passes_lower {
             self.passed_over = (self.passed_over + 1).min(SHARE);
         }
+    }
+
+    /// The gateway has taken a message of `class`. False when that says nothing about now: it was in flight together
+    /// with one that was refused.
+    pub fn taken(&mut self, class: Class) -> bool {
+        let lane = &mut self.lanes[class.rank()];
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        if lane.gate == Gate::Probing {
+            lane.gate = Gate::Open;
+        }
+        lane.gate == Gate::Open
+    }
+
+    /// The gateway has refused a message of `class`. True when the class has to rest anew: what was in flight together
+    /// counts as one refusal.
+    pub fn refused(&mut self, class: Class) -> bool {
+        let lane = &mut self.lanes[class.rank()];
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        std::mem::replace(&mut lane.gate, Gate::Shut) != Gate::Shut
     }
 
     /// There is nothing to send beyond the cursor of `class`.
@@ -111,15 +159,16 @@ impl Schedule {
         lane.idle = false;
     }
 
+    /// Sends nothing of `class` before `until`, and then a probe.
+    pub fn rest(&mut self, class: Class, until: Instant) {
+        self.hold(class, until);
+        self.lanes[class.rank()].gate = Gate::Shut;
+    }
+
     /// Sends nothing of `class` before `until`.
     pub fn hold(&mut self, class: Class, until: Instant) {
         let lane = &mut self.lanes[class.rank()];
         lane.held_until = Some(lane.held_until.map_or(until, |old| old.max(until)));
-    }
-
-    /// Whether `class` is held at `now`.
-    pub fn held(&self, class: Class, now: Instant) -> bool {
-        self.lanes[class.rank()].held_until.is_some_and(|until| until > now)
     }
 
     /// When the first of the classes that are held at `now` and not idle may go on.
@@ -132,17 +181,22 @@ impl Schedule {
             .min()
     }
 
-    /// A new connection: whatever the outbox still holds is to be sent. Holds stay.
+    /// A new connection: whatever the outbox still holds is to be sent. Rests stay, and a probe without an answer is repeated.
     pub fn restart(&mut self) {
         for lane in &mut self.lanes {
             lane.after = 0;
             lane.idle = false;
+            lane.in_flight = 0;
+            if lane.gate == Gate::Probing {
+                lane.gate = Gate::Shut;
+            }
         }
     }
 
-    /// Nothing waits in any class, as far as is known.
-    pub fn drained(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.idle)
+    /// Until `deadline` nothing is left to be sent or settled in any class, as far as is known.
+    pub fn drained(&self, deadline: Instant) -> bool {
+        let rests = |lane: &Lane| lane.held_until.is_some_and(|until| until >= deadline);
+        self.lanes.iter().all(|lane| lane.in_flight == 0 && (lane.idle || rests(lane)))
     }
 }
 
@@ -230,7 +284,7 @@ mod tests {
         assert_eq!(schedule.after(Class::Alert), 6);
         schedule.restart();
         assert_eq!(schedule.after(Class::Alert), 0);
-        assert!(!schedule.drained());
+        assert!(!schedule.drained(Instant::now()));
     }
 
     #[test]
@@ -246,7 +300,54 @@ mod tests {
         for class in Class::ALL {
             schedule.idle(class);
         }
-        assert!(schedule.drained());
+        assert!(schedule.drained(until));
         assert_eq!(schedule.next_release(now), None);
+    }
+
+    #[test]
+    fn after_a_refusal_one_message_probes_before_the_window_opens_again() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(1);
+        let mut schedule = Schedule::new();
+        Class::ALL.into_iter().skip(1).for_each(|class| schedule.idle(class));
+        for _ in 0..3 {
+            assert_eq!(schedule.next(now), Some(Class::Critical));
+            schedule.sent(Class::Critical, now);
+        }
+        assert!(schedule.refused(Class::Critical));
+        schedule.rest(Class::Critical, until);
+        assert!(!schedule.refused(Class::Critical), "in flight together counts once");
+        assert_eq!(schedule.next(until), None, "something is still in flight");
+        assert!(!schedule.taken(Class::Critical), "it says nothing about now");
+        assert_eq!((schedule.next(now), schedule.next(until)), (None, Some(Class::Critical)));
+
+        schedule.sent(Class::Critical, until);
+        assert_eq!(schedule.next(until), None, "one probe");
+        assert!(schedule.refused(Class::Critical), "a refused probe is a new refusal");
+        let later = until + Duration::from_secs(1);
+        schedule.rest(Class::Critical, later);
+        schedule.sent(Class::Critical, later);
+        schedule.restart();
+        Class::ALL.into_iter().skip(1).for_each(|class| schedule.idle(class));
+        schedule.sent(Class::Critical, later);
+        assert_eq!(schedule.next(later), None, "a new connection probes too");
+        assert!(schedule.taken(Class::Critical));
+        for _ in 0..3 {
+            assert_eq!(schedule.next(later), Some(Class::Critical), "open again");
+            schedule.sent(Class::Critical, later);
+        }
+    }
+
+    #[test]
+    fn a_drain_waits_for_a_rest_that_ends_in_time_and_for_no_other() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(1);
+        let mut schedule = Schedule::new();
+        schedule.rest(Class::Alert, until);
+        Class::ALL.into_iter().filter(|class| *class != Class::Alert).for_each(|class| schedule.idle(class));
+        assert!(!schedule.drained(until + Duration::from_millis(1)));
+        assert!(schedule.drained(until));
+        schedule.sent(Class::Bulk, now);
+        assert!(!schedule.drained(until), "in flight");
     }
 }

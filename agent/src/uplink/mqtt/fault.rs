@@ -7,6 +7,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
 use rumqttc::v5::{ConnectionError, StateError, TlsError};
 use thiserror::Error;
 
+use crate::uplink::config::MIN_PAYLOAD_BYTES;
 use crate::uplink::correlate::CorrelateError;
 
 /// MQTT's reason code "packet too large".
@@ -44,11 +45,33 @@ pub(super) enum Fault {
     /// No PINGRESP.
     #[error("the gateway does not answer within keep_alive")]
     KeepAlive,
-    /// A message was larger than the gateway takes, though it announced no limit.
+    /// A message was larger than the gateway takes, though it announced no limit. It does not say which.
+    #[error("the gateway says that one of {in_flight} messages in flight is too large; one at a time from now on")]
+    OneTooLarge {
+        /// Messages not acknowledged.
+        in_flight: usize,
+    },
+    /// The same, and only one was in flight.
     #[error("the gateway says a message of {bytes} bytes is too large; smaller ones from now on")]
     TooLarge {
-        /// Payload of the oldest message in flight.
+        /// Its payload.
         bytes: usize,
+    },
+    /// The same, of one that every gateway must take.
+    #[error(
+        "the gateway says an event of {bytes} bytes is too large; it must take {MIN_PAYLOAD_BYTES}, raise its limit"
+    )]
+    TooSmallALimit {
+        /// Its payload.
+        bytes: usize,
+    },
+    /// Hardly any event would fit.
+    #[error("the gateway announced a maximum packet size of {announced} bytes; {needed} are needed, raise its limit")]
+    SmallPackets {
+        /// What its CONNACK says.
+        announced: usize,
+        /// The least that works.
+        needed: usize,
     },
     /// It cannot do what we need.
     #[error("the gateway takes QoS 0 only; QoS 1 is needed to know what arrived")]

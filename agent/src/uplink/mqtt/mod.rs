@@ -7,7 +7,8 @@
 //! * with a resumed session 48 of 100,000 messages were lost over 4 cuts;
 //! * a packet that is too large is accepted by `publish()` and then fails every `poll()`;
 //! * a gateway that stops acknowledging is never noticed;
-//! * an unknown reason code in an acknowledgement ends the connection without saying whose it was.
+//! * an unknown reason code in an acknowledgement ends the connection without saying whose it was;
+//! * a CONNACK that turns keep-alive off makes it send pings without a pause, and fail.
 //!
 //! # What this does about it
 //! * A fresh client and event loop for each connection, always with `clean_start`: the library's
@@ -46,7 +47,7 @@ use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 
 use self::session::{End, Session};
 use super::backoff::Backoff;
-use super::config::{ConfigError, MqttConfig};
+use super::config::{ConfigError, MIN_PACKET_BYTES, MIN_PAYLOAD_BYTES, MqttConfig};
 use super::delivery::{Delivery, Message};
 use super::link::LinkMonitor;
 use super::{PayloadFormat, Waker, tls};
@@ -68,6 +69,11 @@ impl MqttUplink {
     pub fn new(config: MqttConfig, identity: &Identity) -> Result<Self, ConfigError> {
         config.check()?;
         let wire = Wire::new(&config, identity)?;
+        let (field, least) = ("max_packet_bytes", wire.least_packet());
+        if usize::try_from(config.max_packet_bytes).is_ok_and(|bytes| bytes < least) {
+            let problem = format!("must be at least {least} with this topic and vehicle name");
+            return Err(ConfigError::Value { field, problem });
+        }
         Ok(Self { config, wire })
     }
 
@@ -200,17 +206,25 @@ impl Wire {
 
     /// Bytes of payload that fit into packets of at most `packet` bytes, by class rank.
     fn room(&self, packet: usize) -> [usize; 5] {
+        std::array::from_fn(|rank| packet.saturating_sub(self.overhead(rank)))
+    }
+
+    /// The smallest packet limit to work with: below it, events would be given up that every gateway should take.
+    fn least_packet(&self) -> usize {
+        let overhead = (0..Class::ALL.len()).map(|rank| self.overhead(rank)).max().unwrap_or_default();
+        (overhead + MIN_PAYLOAD_BYTES).max(usize::try_from(MIN_PACKET_BYTES).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes of a packet that are not payload, for the class of this rank.
+    fn overhead(&self, rank: usize) -> usize {
         // The length field of an empty packet has at least one byte, of a full one at most four.
         const LENGTH_GROWS: usize = 3;
-        let mut room = [0; 5];
-        for class in Class::ALL {
-            let properties = self.properties(class, u64::MAX, u64::MAX);
-            let mut empty = Publish::new(self.topic(class), QoS::AtLeastOnce, Vec::new(), Some(properties));
-            // The size counts the identifier only once there is one.
-            empty.pkid = 1;
-            room[class.rank()] = packet.saturating_sub(empty.size() + LENGTH_GROWS);
-        }
-        room
+        let class = Class::ALL[rank];
+        let properties = self.properties(class, u64::MAX, u64::MAX);
+        let mut empty = Publish::new(self.topic(class), QoS::AtLeastOnce, Vec::new(), Some(properties));
+        // The size counts the identifier only once there is one.
+        empty.pkid = 1;
+        empty.size() + LENGTH_GROWS
     }
 }
 

@@ -17,7 +17,7 @@ use crate::outbox::Outbox;
 use crate::uplink::Waker;
 use crate::uplink::config::MqttConfig;
 use crate::uplink::correlate::Correlator;
-use crate::uplink::delivery::{Delivery, Message, Verdict};
+use crate::uplink::delivery::{Delivery, Message, TooLarge, Verdict};
 use crate::uplink::link::LinkMonitor;
 
 /// Room in the library's channel beyond the window, so that handing over never waits.
@@ -128,7 +128,13 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
                 }
             };
             let handled = match polled {
-                Ok(Ok(event)) => self.handle(event).and_then(|()| self.step()),
+                Ok(Ok(event)) => {
+                    if keep_alive_is_off(&event) {
+                        // The library would send pings without a pause. Our own interval finds a dead link as well.
+                        eventloop.options.set_keep_alive(self.config.keep_alive);
+                    }
+                    self.handle(event).and_then(|()| self.step())
+                }
                 Ok(Err(error)) => break self.ended_with(error, &mut eventloop),
                 Err(fault) => Err(fault),
             };
@@ -162,7 +168,7 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
                 if now < deadline {
                     self.hand_over(now)?;
                 }
-                if now >= deadline || (self.correlator.len() == 0 && self.delivery.drained()) {
+                if now >= deadline || (self.correlator.len() == 0 && self.delivery.drained(deadline)) {
                     // It cannot fail: the channel has room for more than the window.
                     let _ = self.client.try_disconnect();
                     self.stage = Stage::Leaving(now + GOODBYE);
@@ -191,7 +197,7 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
     /// Hands messages to the library while the window allows.
     fn hand_over(&mut self, now: Instant) -> Result<(), Fault> {
         for _ in 0..BURST {
-            if self.correlator.len() >= self.window {
+            if self.correlator.len() >= self.delivery.window(self.window) {
                 break;
             }
             let Some(message) = self.delivery.next(self.outbox, &self.room, self.monitor, now) else { break };
@@ -231,9 +237,12 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
             Some(max) => self.window = self.window.min(usize::from(max)),
             None => {}
         }
-        let ours = self.config.max_packet_bytes;
-        let packet = properties.and_then(|p| p.max_packet_size).map_or(ours, |theirs| theirs.min(ours));
-        let packet = usize::try_from(packet).unwrap_or(usize::MAX);
+        let theirs = properties.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX);
+        let packet = usize::try_from(theirs.min(self.config.max_packet_bytes)).unwrap_or(usize::MAX);
+        let needed = self.wire.least_packet();
+        if packet < needed {
+            return Err(Fault::SmallPackets { announced: packet, needed });
+        }
         self.room = self.wire.room(packet);
         if self.stage == Stage::Connecting {
             self.stage = Stage::Up;
@@ -250,9 +259,14 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
         let verdict = verdict(puback.reason);
         let rest = self.delivery.settle(self.outbox, &message, verdict, self.monitor, now);
         self.monitor.in_flight(self.correlator.len());
-        let reason = || match puback.properties.as_ref().and_then(|p| p.reason_string.as_deref()) {
-            Some(text) => format!("{:?} ({text})", puback.reason),
-            None => format!("{:?}", puback.reason),
+        let reason = || {
+            let text = puback.properties.as_ref().and_then(|p| p.reason_string.as_deref());
+            let text = text.map_or_else(String::new, |text| format!(" ({text})"));
+            let hint = match puback.reason {
+                PubAckReason::NotAuthorized => "; check the gateway's access list for this client_id and topic",
+                _ => "",
+            };
+            format!("{:?}{text}{hint}", puback.reason)
         };
         match verdict {
             Verdict::Delivered => {
@@ -272,13 +286,16 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
     /// `poll()` failed.
     fn ended_with(&mut self, error: ConnectionError, eventloop: &mut EventLoop) -> Fault {
         self.take_received(eventloop);
-        if Fault::too_large(&error) {
-            // Gateways acknowledge in order, and all acknowledgements before this one are taken: it is the oldest.
-            if let Some((message, _)) = self.correlator.oldest() {
-                let bytes = message.part.payload.len();
-                self.delivery.too_large(message);
-                return Fault::TooLarge { bytes };
-            }
+        // Gateways acknowledge in order, and all acknowledgements before this one are taken: the oldest is the likely one.
+        if Fault::too_large(&error)
+            && let Some((message, _)) = self.correlator.oldest()
+        {
+            let (bytes, in_flight) = (message.part.payload.len(), self.correlator.len());
+            return match self.delivery.too_large(message, in_flight, Instant::now()) {
+                TooLarge::Unsure => Fault::OneTooLarge { in_flight },
+                TooLarge::Learnt => Fault::TooLarge { bytes },
+                TooLarge::TooSmallALimit => Fault::TooSmallALimit { bytes },
+            };
         }
         error.into()
     }
@@ -294,14 +311,20 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
     }
 }
 
-/// What a reason code means for a message.
+/// MQTT: a keep-alive of 0 in the CONNACK turns the mechanism off.
+fn keep_alive_is_off(event: &Event) -> bool {
+    let Event::Incoming(Incoming::ConnAck(connack)) = event else { return false };
+    connack.properties.as_ref().and_then(|p| p.server_keep_alive) == Some(0)
+}
+
+/// What a reason code means for a message. For good is only what lies in the message itself: an access list is an
+/// operator's work, and mistakes in it get mended.
 fn verdict(reason: PubAckReason) -> Verdict {
     match reason {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Verdict::Delivered,
-        PubAckReason::NotAuthorized | PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => {
-            Verdict::Refused(LossCause::Rejected)
-        }
-        PubAckReason::UnspecifiedError
+        PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => Verdict::Refused(LossCause::Rejected),
+        PubAckReason::NotAuthorized
+        | PubAckReason::UnspecifiedError
         | PubAckReason::ImplementationSpecificError
         | PubAckReason::PacketIdentifierInUse
         | PubAckReason::QuotaExceeded => Verdict::Later,
@@ -318,11 +341,16 @@ mod tests {
         for reason in [R::Success, R::NoMatchingSubscribers] {
             assert_eq!(verdict(reason), Verdict::Delivered);
         }
-        for reason in [R::NotAuthorized, R::TopicNameInvalid, R::PayloadFormatInvalid] {
+        for reason in [R::TopicNameInvalid, R::PayloadFormatInvalid] {
             assert_eq!(verdict(reason), Verdict::Refused(LossCause::Rejected));
         }
-        for reason in [R::UnspecifiedError, R::ImplementationSpecificError, R::PacketIdentifierInUse, R::QuotaExceeded]
-        {
+        for reason in [
+            R::NotAuthorized,
+            R::UnspecifiedError,
+            R::ImplementationSpecificError,
+            R::PacketIdentifierInUse,
+            R::QuotaExceeded,
+        ] {
             assert_eq!(verdict(reason), Verdict::Later);
         }
     }

@@ -45,6 +45,23 @@ fn a_vehicle_that_cannot_stand_in_a_topic_is_refused_at_the_start() {
 }
 
 #[test]
+fn a_topic_that_leaves_no_room_for_an_event_is_refused_at_the_start() {
+    let topic = TopicTemplate::parse(&format!("{}/{{class}}", "x".repeat(400))).unwrap();
+    let identity = Identity { vehicle: "v1".into(), boot: "b".into() };
+    let mut config = MqttConfig::new("h", 1, "id", topic);
+    config.max_packet_bytes = 512;
+    let ConfigError::Value { field, problem } = MqttUplink::new(config.clone(), &identity).unwrap_err() else {
+        panic!("not a matter of a value")
+    };
+    assert_eq!(field, "max_packet_bytes");
+    let least = Wire::new(&config, &identity).unwrap().least_packet();
+    assert!(problem.contains(&least.to_string()), "{problem}");
+    config.max_packet_bytes = u32::try_from(least).unwrap();
+    MqttUplink::new(config, &identity).unwrap();
+    assert_eq!(wire(PayloadFormat::Cbor).least_packet(), 512);
+}
+
+#[test]
 fn timeouts_are_rounded_up_to_what_the_library_takes() {
     assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
     assert_eq!(whole_seconds(Duration::from_secs(20)), 20);
