@@ -11,7 +11,7 @@ use std::io::{BufRead, Read};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::event::{Class, LossCause};
+use crate::event::Class;
 
 /// Why the input could not be audited.
 #[derive(Debug, Error)]
@@ -60,7 +60,8 @@ struct Received {
 
 #[derive(Debug, Deserialize)]
 struct GapBody {
-    cause: Option<LossCause>,
+    /// A text: other kinds have causes of their own, and later versions more of them.
+    cause: Option<String>,
     ranges: Option<Vec<(u64, u64)>>,
 }
 
@@ -131,7 +132,7 @@ pub struct VehicleAudit {
     /// Events that arrived after a later one of their class.
     pub out_of_order: u64,
     /// Numbers in gap events, by cause, as the gap events count them.
-    pub lost: BTreeMap<LossCause, u64>,
+    pub lost: BTreeMap<String, u64>,
     /// Different events by kind.
     pub kinds: BTreeMap<String, u64>,
     last_of_class: [u64; 5],
@@ -237,7 +238,7 @@ impl Audit {
         if event.kind == "gap" {
             for &(first, last) in event.body.ranges.iter().flatten() {
                 let new = vehicle.explained.add(first, last);
-                if let Some(cause) = event.body.cause {
+                if let Some(cause) = event.body.cause.clone() {
                     *vehicle.lost.entry(cause).or_default() += new;
                 }
             }
@@ -285,7 +286,7 @@ impl fmt::Display for Report<'_> {
                 writeln!(f, "  {kind}: {count}")?;
             }
             for (cause, count) in &vehicle.lost {
-                writeln!(f, "  in gap events, cause {}: {count}", format!("{cause:?}").to_lowercase())?;
+                writeln!(f, "  in gap events, cause {cause}: {count}")?;
             }
             for (first, last) in holes.iter().take(SHOWN) {
                 writeln!(f, "  missing: {first} to {last}")?;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use can_decoders::candump::{LogWriter, Options};
 use can_decoders::{BusId, Database, Frame, LogReader, Plan, Sample};

@@ -77,6 +77,8 @@ pub struct Engine {
     timers: Vec<Timer>,
     next_due_ns: u64,
     now_ns: u64,
+    /// A frame has come: before, models have nothing to look at. So they begin alike live and in a recording.
+    heard: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +128,7 @@ impl Engine {
             timers,
             next_due_ns: 0,
             now_ns: 0,
+            heard: false,
         }
     }
 
@@ -147,6 +150,7 @@ impl Engine {
         let Some(bus) = self.catalog.route(frame.bus) else {
             return self.health.unrouted(frame.bus);
         };
+        self.heard = true;
         self.health.frame(bus, frame, &self.catalog, now_ns, sink);
         match frame.kind {
             FrameKind::Error | FrameKind::Remote => return,
@@ -220,6 +224,7 @@ impl Engine {
             match job {
                 Job::Silence => self.health.check_silence(&self.state, &self.catalog, at, sink),
                 Job::Buses => self.health.measure(&mut self.state, &self.catalog, at, sink),
+                Job::Detector(_) if !self.heard => {}
                 Job::Detector(i) => self.detectors[i].tick(i, &self.state, at, sink),
                 Job::Collector(i) => self.collectors[i].tick(&self.state, at, sink),
                 Job::Health => self.health.tell(&self.catalog, at, sink),

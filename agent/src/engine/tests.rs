@@ -6,6 +6,8 @@ use super::debounce::DebounceSpec;
 use super::*;
 use crate::event::{AnomalyPhase, Body, Class};
 
+#[path = "bus_tests.rs"]
+mod bus_health;
 #[path = "jump_tests.rs"]
 mod jumps;
 
@@ -364,7 +366,7 @@ fn an_anomaly_that_gets_worse_is_told_at_once() {
         }
     };
     send(&mut engine, 0, 1000, 50, &mut events);
-    send(&mut engine, 1000, 1500, 90, &mut events);
+    send(&mut engine, 1000, 1700, 90, &mut events);
     let told: Vec<(Class, u64)> = events.iter().map(|e| (e.class, (e.time_ns - START) / MS)).collect();
     assert_eq!(told[0].0, Class::Alert);
     assert_eq!(told[1], (Class::Critical, 1100), "not only when the next update is due");

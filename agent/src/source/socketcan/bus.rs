@@ -91,12 +91,7 @@ impl LiveBus {
     ///
     /// # Errors
     /// [`SocketCanError::NotPassive`] when it may not be opened as it is.
-    pub(super) fn look(
-        &mut self,
-        now: Instant,
-        now_ns: u64,
-        notices: &mut Vec<Notice>,
-    ) -> Result<(), SocketCanError> {
+    pub(super) fn look(&mut self, now: Instant, now_ns: u64, notices: &mut Vec<Notice>) -> Result<(), SocketCanError> {
         let link = Link::look(&self.options.interface);
         let result = match (&self.state, link) {
             (_, Err(error)) => {

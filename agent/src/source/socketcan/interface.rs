@@ -12,8 +12,8 @@ use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::rtnl::{Ifinfomsg, IfinfomsgBuilder};
 use neli::socket::synchronous::NlSocketHandle;
 use neli::utils::Groups;
-use socketcan::nl::{CanInterface, CanState};
 use socketcan::CanCtrlMode;
+use socketcan::nl::{CanInterface, CanState};
 
 use crate::event::BusState;
 
@@ -123,9 +123,13 @@ mod tests {
     #[test]
     fn only_listen_only_and_virtual_interfaces_are_passive() {
         let link = |kind: &str, listen_only| Link { kind: kind.into(), listen_only, ..Link::default() };
-        assert!(link("can", true).is_passive() && link("vcan", false).is_passive() && link("vxcan", false).is_passive());
+        assert!(
+            link("can", true).is_passive() && link("vcan", false).is_passive() && link("vxcan", false).is_passive()
+        );
         // In its normal mode a controller acknowledges; what kind an old slcan is, it does not say.
-        assert!(!link("can", false).is_passive() && !link("slcan", false).is_passive() && !link("", false).is_passive());
+        assert!(
+            !link("can", false).is_passive() && !link("slcan", false).is_passive() && !link("", false).is_passive()
+        );
     }
 
     /// Every computer has one, though it is none for CAN.

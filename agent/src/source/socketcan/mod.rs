@@ -163,7 +163,8 @@ impl SocketCan {
 
     /// Waits until something is pending, a look is due, or `max_wait` is over. True when links have changed.
     fn wait(&mut self, max_wait: Duration) -> Result<bool, SourceError> {
-        let until_look = self.buses.iter().map(LiveBus::next_look).min().map(|at| at.saturating_duration_since(Instant::now()));
+        let until_look =
+            self.buses.iter().map(LiveBus::next_look).min().map(|at| at.saturating_duration_since(Instant::now()));
         let mut wait = max_wait.min(until_look.unwrap_or(max_wait));
         if self.order.len() > 0 {
             wait = wait.min(Duration::from_nanos(order::ON_THE_WAY_NS));

@@ -36,7 +36,12 @@ impl Order {
     }
 
     /// Moves what cannot be overtaken any more to `batch`, in order. Returns the time before which no frame will come.
-    pub(super) fn release(&mut self, batch: &mut Vec<Frame>, buses: impl Iterator<Item = Read> + Clone, now_ns: u64) -> u64 {
+    pub(super) fn release(
+        &mut self,
+        batch: &mut Vec<Frame>,
+        buses: impl Iterator<Item = Read> + Clone,
+        now_ns: u64,
+    ) -> u64 {
         // Stable, so that frames of one bus with the same stamp keep their order.
         self.held.sort_by_key(|frame| frame.time_ns);
         let several = buses.clone().nth(1).is_some();

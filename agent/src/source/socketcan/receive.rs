@@ -41,7 +41,10 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new() -> Self {
-        Self { frames: Box::new([[0; FRAME_BYTES]; AT_ONCE]), controls: Box::new([Control([0; CONTROL_BYTES]); AT_ONCE]) }
+        Self {
+            frames: Box::new([[0; FRAME_BYTES]; AT_ONCE]),
+            controls: Box::new([Control([0; CONTROL_BYTES]); AT_ONCE]),
+        }
     }
 
     /// Takes what is pending on `socket`, at most `limit` messages, and passes the bytes of each on.
@@ -54,7 +57,7 @@ impl Receiver {
         limit: usize,
         mut each: impl FnMut(&[u8], Ancillary),
     ) -> io::Result<usize> {
-        let count = limit.min(AT_ONCE);
+        let count = libc::c_uint::try_from(limit.min(AT_ONCE)).unwrap_or(0);
         // SAFETY: both are plain C structures for which all zeros is a valid value.
         let mut parts: [libc::iovec; AT_ONCE] = unsafe { MaybeUninit::zeroed().assume_init() };
         // SAFETY: as above.
@@ -74,7 +77,7 @@ impl Receiver {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                count as libc::c_uint,
+                count,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
@@ -123,14 +126,8 @@ fn ancillary(header: &libc::msghdr) -> Ancillary {
 /// A `struct timespec` of 32 or 64 bits; `None` when it is zero, which stands for "not taken".
 fn timespec_ns(bytes: &[u8]) -> Option<u64> {
     let (seconds, nanoseconds) = match bytes.len() {
-        16 => (
-            i64::from_ne_bytes(*bytes.first_chunk()?),
-            i64::from_ne_bytes(*bytes.last_chunk()?),
-        ),
-        8 => (
-            i32::from_ne_bytes(*bytes.first_chunk()?).into(),
-            i32::from_ne_bytes(*bytes.last_chunk()?).into(),
-        ),
+        16 => (i64::from_ne_bytes(*bytes.first_chunk()?), i64::from_ne_bytes(*bytes.last_chunk()?)),
+        8 => (i32::from_ne_bytes(*bytes.first_chunk()?).into(), i32::from_ne_bytes(*bytes.last_chunk()?).into()),
         _ => return None,
     };
     let ns = u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?.checked_add(u64::try_from(nanoseconds).ok()?)?;

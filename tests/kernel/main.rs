@@ -1,0 +1,386 @@
+//! The built agent on a kernel that has CAN, with can-utils as the other side.
+//!
+//! `tests/kernel/run` runs these: directly where the kernel has vcan, else in user-mode Linux. They need
+//! root in whatever kernel they run on, and make and delete interfaces of their own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is the report")]
+#![allow(clippy::print_stdout, reason = "figures")]
+
+#[path = "../support/agent.rs"]
+mod agent;
+#[path = "../support/mosquitto.rs"]
+mod mosquitto;
+mod stage;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use agent::{Arrival, arg, run, split};
+use can_decoders::candump::{LogReader, LogWriter, Options};
+use mosquitto::wait_until;
+use outrider::source::sim::{SimConfig, Simulation};
+use stage::{Slcan, Stage, Vcan, bus, field, number, sh, text};
+
+const SMALL: &str = "tests/data/small.dbc";
+
+/// Frames of a bus by the newest `health` event.
+fn frames(stage: &mut Stage, bus: &str) -> u64 {
+    let events = stage.events();
+    let last = events.iter().rfind(|event| event.kind == "health");
+    last.and_then(|event| number(event, &["buses", bus, "frames"])).unwrap_or(0)
+}
+
+fn generate(interface: &str, count: u32, more: &str) -> Child {
+    let count = count.to_string();
+    let mut command = Command::new("cangen");
+    command.args([interface, "-g", "0", "-n", &count, "-i"]).args(more.split_whitespace());
+    command.stdin(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn every_frame_of_two_flooded_buses_is_counted() {
+    const COUNT: u32 = 20_000;
+    let (one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
+    let mut stage = Stage::new();
+    let what = bus(one.0, SMALL, "") + &bus(two.0, SMALL, "");
+    let agent = stage.listen(&what, &[one.0, two.0]);
+    let floods = [generate(one.0, COUNT, "-m"), generate(two.0, COUNT, "-e -L 8")];
+    floods.into_iter().for_each(|mut flood| assert!(flood.wait().unwrap().success()));
+    assert_eq!((one.sent(), two.sent()), (COUNT.into(), COUNT.into()));
+    for interface in [one.0, two.0] {
+        wait_until("all frames", || frames(&mut stage, interface) >= COUNT.into());
+    }
+    let events = stage.complete(agent);
+    let last = events.iter().rfind(|event| event.kind == "health").unwrap();
+    for interface in [one.0, two.0] {
+        let counter = |name| number(last, &["buses", interface, name]);
+        assert_eq!((counter("frames"), counter("dropped")), (Some(COUNT.into()), Some(0)), "{last:?}");
+    }
+    assert_eq!(number(last, &["late_frames"]), Some(0), "frames of both buses in the order of their stamps");
+    assert!(events.iter().all(|event| event.kind != "blind"));
+    // Whatever was on the buses, remote frames and all lengths of FD among it: the agent has sent nothing.
+    assert_eq!((one.sent(), two.sent()), (COUNT.into(), COUNT.into()));
+}
+
+/// The agent is held up while the bus is flooded: what the small buffer cannot keep is counted by the frame.
+#[test]
+fn drops_are_counted_exactly() {
+    const COUNT: u32 = 3_000;
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(vcan.0, SMALL, "receive_buffer_kib = 16"), &[vcan.0]);
+    agent.signal("STOP");
+    assert!(generate(vcan.0, COUNT, "-L 8").wait().unwrap().success());
+    agent.signal("CONT");
+    // No frame comes after the flood, so none tells how many were dropped at its end.
+    let sum = |event: &Arrival| {
+        number(event, &["buses", "kv0", "frames"]).zip(number(event, &["buses", "kv0", "dropped"])).map(|(a, b)| a + b)
+    };
+    stage.wait_for("frames and drops", |event| event.kind == "health" && sum(event) == Some(COUNT.into()));
+    let events = stage.complete(agent);
+    let last = events.iter().rfind(|event| event.kind == "health").unwrap();
+    assert_eq!(sum(last), Some(COUNT.into()), "{last:?}");
+    let dropped = number(last, &["buses", "kv0", "dropped"]).unwrap();
+    let told: u64 = events
+        .iter()
+        .filter(|event| event.kind == "blind")
+        .map(|event| {
+            assert_eq!((text(event, &["bus"]), text(event, &["cause"])), (Some("kv0"), Some("dropped")));
+            assert!(number(event, &["from"]).unwrap() <= number(event, &["to"]).unwrap());
+            number(event, &["frames"]).unwrap()
+        })
+        .sum();
+    assert_eq!(told, dropped);
+    assert!(dropped > 1000, "{dropped}");
+    println!("{dropped} of {COUNT} dropped and told");
+}
+
+/// A drive is played on two buses. What arrives live is what `outrider replay` makes of a recording by candump.
+#[test]
+fn a_drive_on_the_bus_gives_the_events_of_its_recording() {
+    let (one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
+    let mut stage = Stage::new();
+    let dir = stage.dir.path().to_owned();
+    let drive = dir.join("drive.log");
+    let played = match agent::shared_data() {
+        // 20 s of a real car's first bus.
+        Some(data) => cut(&data.join("logs/comma2k19_rav4.log.zst"), &drive, 20),
+        None => simulate(&drive, 20),
+    };
+    let mut what = bus(one.0, "can-decoders/dbc/demo-powertrain.dbc", "bitrate = 500000")
+        + &bus(two.0, "can-decoders/dbc/demo-body.dbc", "")
+        + "[[collect]]\nname = \"all\"\nsignals = [\"*\", \"BusHealth.*\"]\nperiod_ms = 100\n\
+           [[collect]]\nname = \"means\"\nsignals = [\"*\"]\nmode = \"aggregate\"\nperiod_ms = 1000\n";
+    if cfg!(feature = "onnx") {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle");
+        what += &format!("[[model]]\ndir = {model:?}\n");
+    }
+    let agent = stage.listen(&what, &[one.0, two.0]);
+    let recorded = dir.join("recorded.log");
+    let file = std::fs::File::create(&recorded).unwrap();
+    let mut candump = Command::new("candump").args(["-L", "-r", "8000000", one.0, two.0]).stdout(file).spawn().unwrap();
+    // It is there once it has its two sockets.
+    let sockets = || std::fs::read_to_string("/proc/net/can/rcvlist_all").unwrap().matches("kv").count();
+    wait_until("candump", || sockets() >= 4);
+    sh(&format!("canplayer -I {} kv0=can0 kv1=can1", drive.display()));
+    let times = || log_times(&recorded);
+    wait_until("the recording", || times().len() >= played.len());
+    // One more second: what the last frames lead to.
+    let last_ns = *times().last().unwrap();
+    stage.wait_for("the end", |event| event.kind == "health" && event.t > last_ns + 1_000_000_000);
+    let _ = candump.kill();
+    candump.wait().unwrap();
+    let live = stage.complete(agent);
+
+    // candump prints one bus after the other; the agent goes by the stamps.
+    let sorted = dir.join("sorted.log");
+    sh(&format!("sort -s -k1,1 {} >{}", recorded.display(), sorted.display()));
+    let config = dir.join("run.toml");
+    let replay = run(&["replay", arg(&sorted), "-c", arg(&config), "--format", "cbor"]);
+    assert!(replay.status.success());
+    let replayed: Vec<Arrival> = split(&replay.stdout).0.into_iter().map(|(event, _)| event).collect();
+    // From the second whole second, when both have measured one, to the last frame.
+    let first_ns = (times()[0] / 1_000_000_000 + 2) * 1_000_000_000;
+    let within = |events: &[Arrival]| -> Vec<Arrival> {
+        let mut events: Vec<Arrival> =
+            events.iter().filter(|e| e.kind != "agent" && (first_ns..last_ns).contains(&e.t)).cloned().collect();
+        events.iter_mut().for_each(|event| event.seq = 0);
+        events
+    };
+    let (live, replayed) = (within(&live), within(&replayed));
+    assert!(live.len() > 100, "{}", live.len());
+    for (live, replayed) in live.iter().zip(&replayed) {
+        assert_eq!(live, replayed);
+    }
+    assert_eq!(live.len(), replayed.len());
+    println!("{} frames, {} events, the same live and replayed", played.len(), live.len());
+}
+
+/// Seconds of a recording, its first bus, as plain text. The times of its frames.
+fn cut(log: &Path, to: &Path, seconds: u64) -> Vec<u64> {
+    let mut writer = LogWriter::create(to).unwrap();
+    let mut times = Vec::new();
+    for frame in LogReader::open(log, Options::default()).unwrap() {
+        let frame = frame.unwrap();
+        if frame.time_ns > times.first().unwrap_or(&frame.time_ns) + seconds * 1_000_000_000 {
+            break;
+        }
+        if frame.bus.0 < 2 {
+            writer.write(["can0", "can1"][usize::from(frame.bus.0)], &frame).unwrap();
+            times.push(frame.time_ns);
+        }
+    }
+    writer.finish().unwrap();
+    times
+}
+
+fn simulate(to: &Path, seconds: u64) -> Vec<u64> {
+    let mut writer = LogWriter::create(to).unwrap();
+    let start_ns = 1_700_000_000_000_000_000;
+    let vehicle = Simulation::new(SimConfig { seed: 3, start_ns, faults: Vec::new() }).unwrap();
+    let frames = vehicle.take_while(|frame| frame.time_ns < start_ns + seconds * 1_000_000_000);
+    let times = frames.map(|frame| {
+        writer.write(Simulation::bus_names()[usize::from(frame.bus.0)], &frame).unwrap();
+        frame.time_ns
+    });
+    let times = times.collect();
+    writer.finish().unwrap();
+    times
+}
+
+/// Times of the whole lines of a recording that may still grow.
+fn log_times(log: &Path) -> Vec<u64> {
+    let mut text = std::fs::read(log).unwrap();
+    text.truncate(text.iter().rposition(|&byte| byte == b'\n').map_or(0, |i| i + 1));
+    let reader = LogReader::from_reader("recorded.log", std::io::Cursor::new(text), Options::default()).unwrap();
+    reader.map(|frame| frame.unwrap().time_ns).collect()
+}
+
+/// Down and up, deleted and made anew, renamed: each time the loss is told, and the interface is opened again.
+#[test]
+fn an_interface_that_is_lost_is_opened_again() {
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(vcan.0, SMALL, ""), &[vcan.0]);
+    let mut sent = 0;
+    let lose_and_return = [
+        ("ip link set kv0 down", "ip link set kv0 up"),
+        ("ip link del kv0", "ip link add kv0 type vcan && ip link set kv0 up"),
+        (
+            "ip link set kv0 down && ip link set kv0 name kv7 && ip link set kv7 up",
+            "ip link set kv7 down && ip link set kv7 name kv0 && ip link set kv0 up",
+        ),
+    ];
+    for (lose, back) in lose_and_return {
+        sh("cansend kv0 100#0102030405060708");
+        sent += 1;
+        wait_until("the frame before", || frames(&mut stage, "kv0") >= sent);
+        let before_ns = outrider::runtime::clock::wall_ns();
+        sh(lose);
+        let lost = stage.wait_for("the loss", |event| {
+            event.kind == "bus" && event.t > before_ns && text(event, &["health", "state"]) == Some("lost")
+        });
+        assert!(lost.t < before_ns + 1_000_000_000, "{lose}: told within a second");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        sh(back);
+        let back_ns = outrider::runtime::clock::wall_ns();
+        let blind = stage.wait_for("the blind time", |event| event.kind == "blind" && event.t > before_ns);
+        let at = |key| number(&blind, &[key]).unwrap();
+        assert_eq!(
+            (text(&blind, &["cause"]), field(&blind, &["frames"])),
+            (Some("interface"), Some(&serde_cbor::Value::Null))
+        );
+        assert!(at("from") < before_ns + 1_000_000_000 && at("to") - at("from") >= 300_000_000, "{lose}: {blind:?}");
+        assert!(at("to") < back_ns + 1_000_000_000, "{lose}: opened within a second of {back_ns}: {blind:?}");
+        println!("{lose}: heard again {} ms after it was back", at("to").saturating_sub(back_ns) / 1_000_000);
+    }
+    sh("cansend kv0 100#0102030405060708");
+    wait_until("the frame after", || frames(&mut stage, "kv0") > sent);
+    let events = stage.complete(agent);
+    assert_eq!(events.iter().filter(|event| event.kind == "blind").count(), 3);
+    // Up again, a virtual bus has no state.
+    let last = events.iter().rfind(|event| event.kind == "bus").unwrap();
+    assert_eq!(field(last, &["health", "state"]), Some(&serde_cbor::Value::Null));
+}
+
+#[test]
+fn an_interface_that_comes_late_is_waited_for() {
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus("kv3", SMALL, ""), &[]);
+    wait_until("the warning", || stage.log().contains("CAN interface kv3: is not there"));
+    let vcan = Vcan::new("kv3");
+    wait_until("an open interface", || stage.log().contains("CAN interface kv3: open"));
+    sh("cansend kv3 100#01");
+    wait_until("the frame", || frames(&mut stage, vcan.0) == 1);
+    stage.complete(agent);
+}
+
+#[test]
+fn error_frames_tell_the_state() {
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(vcan.0, SMALL, ""), &[vcan.0]);
+    // Controller warning with counters 100 and 3; bus-off; restarted; nobody acknowledges.
+    for (frame, state) in [
+        ("20000004#0004000000006403", "error-warning"),
+        ("20000040#0000000000000000", "bus-off"),
+        ("20000100#0000000000000000", "error-active"),
+    ] {
+        sh(&format!("cansend kv0 {frame}"));
+        stage.wait_for(state, |event| event.kind == "bus" && text(event, &["health", "state"]) == Some(state));
+    }
+    sh("cansend kv0 20000020#0000000000000000; cansend kv0 20000006#0201000000000000");
+    wait_until("all frames", || frames(&mut stage, "kv0") == 5);
+    let events = stage.complete(agent);
+    let last = events.iter().rfind(|event| event.kind == "health").unwrap();
+    let counter = |name| number(last, &["buses", "kv0", name]);
+    assert_eq!((counter("errors"), counter("tx_errors"), counter("rx_errors")), (Some(5), Some(100), Some(3)));
+    assert_eq!((counter("bus_off"), counter("restarts"), counter("no_ack")), (Some(1), Some(1), Some(1)));
+    assert_eq!((counter("lost_arbitration"), counter("overflow")), (Some(1), Some(1)));
+}
+
+#[test]
+fn fd_frames_are_decoded() {
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let dbc = stage.dir.path().join("fd.dbc");
+    std::fs::write(&dbc, "BU_: A\nBO_ 291 Wide: 64 A\n SG_ Last : 504|8@1+ (0.5,0) [0|0] \"\" A\n").unwrap();
+    let what = format!(
+        "[[bus]]\nname = \"kv0\"\ndbc = [{dbc:?}]\n[[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n"
+    );
+    let agent = stage.listen(&what, &["kv0"]);
+    sh(&format!("cansend kv0 123##1{}FF", "00".repeat(63)));
+    let seen = stage.wait_for("the value", |event| event.kind == "signals");
+    assert_eq!(field(&seen, &["values", "Wide.Last"]), Some(&serde_cbor::Value::Float(127.5)));
+    stage.complete(agent);
+    drop(vcan);
+}
+
+/// Only what the DBC describes passes the kernel's filter.
+#[test]
+fn a_filter_lets_only_known_identifiers_through() {
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(vcan.0, SMALL, "only_known = true"), &["kv0"]);
+    // Known: 100 and 18FEF1FE (extended). Not: 101, 00000100 (extended), 0FE with the low bits of the second.
+    sh("for f in 101#01 00000100#01 100#01 18FEF1FE#01 1FE#01 101#02 100#02; do cansend kv0 $f; done");
+    wait_until("the known frames", || frames(&mut stage, "kv0") >= 3);
+    let events = stage.complete(agent);
+    let last = events.iter().rfind(|event| event.kind == "health").unwrap();
+    let counter = |name| number(last, &["buses", "kv0", name]);
+    assert_eq!((counter("frames"), counter("unknown")), (Some(3), Some(0)));
+}
+
+/// The agent dies while frames come, and is started again: every event has arrived or is explained.
+#[test]
+fn a_kill_loses_nothing_without_saying_so() {
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let what = bus(vcan.0, SMALL, "") + "[[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 20\n";
+    let mut traffic = Command::new("cangen");
+    let mut traffic = traffic.args(["kv0", "-g", "2", "-I", "100", "-L", "8"]).spawn().unwrap();
+    for _ in 0..3 {
+        let agent = stage.listen(&what, &["kv0"]);
+        let target = stage.recorder.poll() + 30;
+        wait_until("events", || stage.recorder.poll() >= target);
+        agent.kill();
+    }
+    let agent = stage.listen(&what, &["kv0"]);
+    let target = stage.recorder.poll() + 30;
+    wait_until("events", || stage.recorder.poll() >= target);
+    traffic.kill().unwrap();
+    traffic.wait().unwrap();
+    stage.complete(agent);
+}
+
+/// A real driver, and a wire that can be seen: what would acknowledge is refused, listening leaves no trace on it.
+#[test]
+fn only_a_controller_that_listens_only_is_opened() {
+    let mut slcan = Slcan::new();
+    let interface = slcan.interface.clone();
+    let mut stage = Stage::new();
+    let what =
+        bus(&interface, SMALL, "") + "[[collect]]\nname = \"load\"\nsignals = [\"BusHealth.Load\"]\nperiod_ms = 1000\n";
+    sh(&format!("ip link set {interface} type can bitrate 500000 && ip link set {interface} up"));
+    let refused = run(&["run", "-c", arg(&stage.config(&what))]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = agent::texts(&refused).1;
+    assert!(
+        said.contains(&interface) && said.contains("listen-only on") && said.contains("allow_acknowledge"),
+        "{said}"
+    );
+
+    sh(&format!(
+        "ip link set {interface} down && ip link set {interface} type can listen-only on && ip link set {interface} up"
+    ));
+    let agent = stage.listen(&what, &[&interface]);
+    let before = slcan.written();
+    assert_eq!(before.last().map(String::as_str), Some("L"), "listen only: {before:?}");
+    for i in 0..200 {
+        slcan.say(&format!("t1008{i:016X}"));
+    }
+    wait_until("the frames", || frames(&mut stage, &interface) == 200);
+    let state = stage.wait_for("the state", |event| event.kind == "bus");
+    assert_eq!(text(&state, &["health", "state"]), Some("error-active"));
+    assert_eq!(number(&state, &["health", "bitrate"]), Some(500_000));
+    // Load is measured over whole seconds: the first frames may have come before the first.
+    stage.wait_for("a measured second", |event| field(event, &["values", "BusHealth.Load"]).is_some());
+    for i in 0..200 {
+        slcan.say(&format!("t1008{i:016X}"));
+    }
+    stage.wait_for("a load", |event| {
+        matches!(field(event, &["values", "BusHealth.Load"]), Some(serde_cbor::Value::Float(load)) if *load > 0.1)
+    });
+    stage.complete(agent);
+    assert_eq!(slcan.written(), before, "nothing on the wire");
+
+    // Allowed by name.
+    sh(&format!(
+        "ip link set {interface} down && ip link set {interface} type can listen-only off && ip link set {interface} up"
+    ));
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(&interface, SMALL, "allow_acknowledge = true"), &[&interface]);
+    slcan.say("t1001FF");
+    wait_until("the frame", || frames(&mut stage, &interface) == 1);
+    stage.complete(agent);
+}
