@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test: a panic is the report")]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use can_decoders::{Database, Plan};
