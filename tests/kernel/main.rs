@@ -296,6 +296,22 @@ fn fd_frames_are_decoded() {
     drop(vcan);
 }
 
+/// Without the privilege for a large buffer, the agent says what would help, and works.
+#[test]
+fn a_small_buffer_is_warned_of() {
+    let vcan = Vcan::new("kv0");
+    let stage = Stage::new();
+    let config = stage.config(&bus(vcan.0, SMALL, ""));
+    let program = env!("CARGO_BIN_EXE_outrider");
+    // A root without CAP_NET_ADMIN.
+    let said = sh(&format!(
+        "timeout --preserve-status 3 setpriv --bounding-set -net_admin {program} run -c {} 2>&1",
+        config.display()
+    ));
+    assert!(said.contains("KiB instead of 8192") && said.contains("sysctl net.core.rmem_max=8388608"), "{said}");
+    assert!(said.contains("kv0: open") && said.contains("stopped: 0 frames"), "{said}");
+}
+
 /// Only what the DBC describes passes the kernel's filter.
 #[test]
 fn a_filter_lets_only_known_identifiers_through() {

@@ -38,6 +38,10 @@ pub struct Report {
     pub dropped: u64,
     /// Frames that the controller or its driver lost, since the start.
     pub overflow: u64,
+    /// CAN XL frames since the start, which are counted only.
+    pub xl: u64,
+    /// What came from the interface and is no frame, since the start.
+    pub unreadable: u64,
 }
 
 /// A time in which not all frames of a bus were heard.
@@ -121,6 +125,7 @@ impl BusMonitor {
         health.bitrate = report.bitrate.or(self.configured.0);
         self.data_bitrate = report.data_bitrate.or(self.configured.1);
         health.dropped = report.dropped;
+        (health.xl_frames, health.unreadable) = (report.xl, report.unreadable);
         // Some drivers only count, others only send an error frame.
         health.overflow = health.overflow.max(report.overflow);
     }

@@ -30,6 +30,8 @@ fn report(ms: u64, state: Option<BusState>) -> Notice {
         data_bitrate: None,
         dropped: 3,
         overflow: 4,
+        xl: 5,
+        unreadable: 6,
     })
 }
 
@@ -123,7 +125,7 @@ fn the_interface_knows_more_than_its_frames() {
         (bus.state, bus.bitrate, bus.tx_errors, bus.rx_errors),
         (Some(BusState::ErrorPassive), Some(250_000), Some(7), Some(9))
     );
-    assert_eq!((bus.dropped, bus.overflow), (3, 4));
+    assert_eq!((bus.dropped, bus.overflow, bus.xl_frames, bus.unreadable), (3, 4, 5, 6));
     engine.advance(START + SECOND * MS, &mut events);
     let value = |name| signal(&engine, name);
     assert_eq!((value("State"), value("TxErrors"), value("RxErrors")), (Some(2.0), Some(7.0), Some(9.0)));

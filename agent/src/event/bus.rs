@@ -43,6 +43,10 @@ pub struct BusHealth {
     pub too_short: u64,
     /// Transmit error counter of the controller.
     pub tx_errors: Option<u16>,
+    /// CAN XL frames: counted, not decoded; not among `frames`.
+    pub xl_frames: u64,
+    /// What came from the interface and is no frame.
+    pub unreadable: u64,
     /// Different identifiers among the unknown frames; counting stops at 1024.
     pub unknown_ids: u64,
     /// Of the error frames: a frame violated the protocol.

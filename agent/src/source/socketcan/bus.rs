@@ -56,6 +56,8 @@ pub(super) struct LiveBus {
     /// What interfaces lost while they were open, and the count of the present one when it was last seen.
     overflow: u64,
     link_overflow: Option<u64>,
+    xl: u64,
+    unreadable: u64,
 }
 
 impl LiveBus {
@@ -71,6 +73,8 @@ impl LiveBus {
             untold: None,
             overflow: 0,
             link_overflow: None,
+            xl: 0,
+            unreadable: 0,
         }
     }
 
@@ -184,7 +188,9 @@ impl LiveBus {
     ) -> io::Result<bool> {
         let State::Open { socket, .. } = &mut self.state else { return Ok(false) };
         let (taken, result) = socket.take(receiver, limit, read_ns, each);
-        let Taken { messages, dropped, dropped_between: (from, to), .. } = taken;
+        let Taken { messages, dropped, dropped_between: (from, to), xl, unreadable } = taken;
+        self.xl += xl;
+        self.unreadable += unreadable;
         if dropped > 0 {
             self.count_drops(dropped, from, to);
         }
@@ -251,6 +257,8 @@ impl LiveBus {
             data_bitrate: link.data_bitrate,
             dropped: self.dropped,
             overflow: self.overflow,
+            xl: self.xl,
+            unreadable: self.unreadable,
         }
     }
 

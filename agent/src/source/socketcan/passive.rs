@@ -44,8 +44,10 @@ pub(super) struct Taken {
     pub(super) dropped: u64,
     /// Stamps of the frames before the first and after the last of those drops, nanoseconds.
     pub(super) dropped_between: (u64, u64),
+    /// CAN XL frames: heard and counted, but nothing here reads them.
+    pub(super) xl: u64,
     /// Messages that are not frames as we know them.
-    pub(super) odd: u64,
+    pub(super) unreadable: u64,
 }
 
 impl PassiveBus {
@@ -56,6 +58,8 @@ impl PassiveBus {
     pub(super) fn open(index: u32, bus: BusId, listening: &Listening, warn: impl FnOnce(String)) -> io::Result<Self> {
         let socket = CanFdSocket::open_iface(index)?;
         socket.set_nonblocking(true)?;
+        // Kernels before 6.2 do not know them.
+        let _ = socket.set_socket_option_int(libc::SOL_CAN_RAW, libc::CAN_RAW_XL_FRAMES, 1);
         // Frames of other programs on this computer are heard like those from the wire.
         socket.set_error_filter_accept_all()?;
         if !listening.only.is_empty() {
@@ -116,7 +120,8 @@ impl PassiveBus {
                         self.last_ns = time_ns;
                         each(frame);
                     }
-                    None => taken.odd += 1,
+                    None if is_xl(bytes) => taken.xl += 1,
+                    None => taken.unreadable += 1,
                 }
             });
             match received {
@@ -158,6 +163,12 @@ fn newly(known: &mut u32, total: u32) -> u64 {
     }
     *known = total;
     new.into()
+}
+
+/// `struct canxl_frame` has a flag where the others have a length, which never is that large. Only its beginning is here.
+fn is_xl(bytes: &[u8]) -> bool {
+    const XLF: u8 = 0x80;
+    bytes.get(4).is_some_and(|flags| flags & XLF != 0)
 }
 
 /// Reads `struct can_frame` or `struct canfd_frame`; `None` for what is neither.
@@ -252,5 +263,9 @@ mod tests {
         assert_eq!(read(&raw(1, 255, 0, 72)), None);
         assert_eq!(read(&raw(1, 13, 0, 72)), None, "no length of FD");
         assert_eq!(read(&raw(1, 8, 0, 17)), None);
+        assert!(!is_xl(&[]) && !is_xl(&raw(1, 9, 0, 16)) && !is_xl(&raw(1, 64, 0xFF, 72)));
+        // Priority 1, an XL frame (0x80) of 1000 bytes, cut off.
+        let xl = raw(1, 0x80, 3, 72);
+        assert!(read(&xl).is_none() && is_xl(&xl));
     }
 }
