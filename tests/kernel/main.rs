@@ -95,26 +95,42 @@ fn drops_are_counted_exactly() {
     println!("{dropped} of {COUNT} dropped and told");
 }
 
-/// A drive is played on two buses. What arrives live is what `outrider replay` makes of a recording by candump.
+/// The simulated vehicle with its model on two buses.
 #[test]
 fn a_drive_on_the_bus_gives_the_events_of_its_recording() {
-    let (one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
-    let mut stage = Stage::new();
-    let dir = stage.dir.path().to_owned();
-    let drive = dir.join("drive.log");
-    let played = match agent::shared_data() {
-        // 20 s of a real car's first bus.
-        Some(data) => cut(&data.join("logs/comma2k19_rav4.log.zst"), &drive, 20),
-        None => simulate(&drive, 20),
-    };
-    let mut what = bus(one.0, "can-decoders/dbc/demo-powertrain.dbc", "bitrate = 500000")
-        + &bus(two.0, "can-decoders/dbc/demo-body.dbc", "")
-        + "[[collect]]\nname = \"all\"\nsignals = [\"*\", \"BusHealth.*\"]\nperiod_ms = 100\n\
-           [[collect]]\nname = \"means\"\nsignals = [\"*\"]\nmode = \"aggregate\"\nperiod_ms = 1000\n";
+    let mut what = bus("kv0", "can-decoders/dbc/demo-powertrain.dbc", "bitrate = 500000")
+        + &bus("kv1", "can-decoders/dbc/demo-body.dbc", "");
     if cfg!(feature = "onnx") {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle");
         what += &format!("[[model]]\ndir = {model:?}\n");
     }
+    played_and_replayed(&what, |drive| simulate(drive, 20));
+}
+
+/// Two buses of a real car.
+#[test]
+fn a_real_drive_on_the_bus_gives_the_events_of_its_recording() {
+    let Some(data) = agent::shared_data() else {
+        println!("NOT RUN: needs shared/data");
+        return;
+    };
+    let dbc = data.join("dbc/opendbc/toyota_new_mc_pt_generated.dbc");
+    let what = bus("kv0", arg(&dbc), "bitrate = 500000") + &bus("kv1", SMALL, "");
+    played_and_replayed(&what, |drive| cut(&data.join("logs/comma2k19_rav4.log.zst"), drive, 20));
+}
+
+/// A drive, made by `make`, is played on two buses. What arrives live is what `outrider replay` makes of a
+/// recording by candump.
+fn played_and_replayed(buses: &str, make: impl Fn(&Path) -> Vec<u64>) {
+    let (one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
+    let mut stage = Stage::new();
+    let dir = stage.dir.path().to_owned();
+    let drive = dir.join("drive.log");
+    let played = make(&drive);
+    let what = format!(
+        "{buses}[[collect]]\nname = \"all\"\nsignals = [\"*\", \"BusHealth.*\"]\nperiod_ms = 100\n\
+         [[collect]]\nname = \"means\"\nsignals = [\"*\"]\nmode = \"aggregate\"\nperiod_ms = 1000\n"
+    );
     let agent = stage.listen(&what, &[one.0, two.0]);
     let recorded = dir.join("recorded.log");
     let file = std::fs::File::create(&recorded).unwrap();

@@ -1,10 +1,10 @@
 //! SocketCAN: frames from the kernel's CAN interfaces, for years.
 //!
-//! * **Nothing is disturbed**: [`passive`] can only listen, and [`interface`] refuses what would take
+//! * **Nothing is disturbed**: `passive` can only listen, and `interface` refuses what would take
 //!   part in a bus by listening.
-//! * **Nothing is missed silently**: the kernel counts what it drops ([`receive`]), drivers count what
-//!   they lose, and a time without an interface is told ([`bus`]).
-//! * **All buses on one thread**, in the order of their stamps ([`order`]).
+//! * **Nothing is missed silently**: the kernel counts what it drops (`receive`), drivers count what
+//!   they lose, and a time without an interface is told (`bus`).
+//! * **All buses on one thread**, in the order of their stamps (`order`).
 //! * **Few calls**: after frames have come, the next ones may gather for a few milliseconds and are
 //!   taken many at a time, so that a busy bus costs hundreds of calls a second, not ten thousands.
 
