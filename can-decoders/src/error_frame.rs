@@ -17,7 +17,7 @@ const RESTARTED: u32 = 0x100;
 const COUNTERS: u32 = 0x200;
 
 /// Details of [`CONTROLLER`], in byte 1.
-const OVERFLOW: u8 = 0x01 | 0x02;
+const RX_OVERFLOW: u8 = 0x01;
 const WARNING: u8 = 0x04 | 0x08;
 const PASSIVE: u8 = 0x10 | 0x20;
 const ACTIVE: u8 = 0x40;
@@ -46,7 +46,7 @@ pub struct ErrorFrame {
     pub no_acknowledgement: bool,
     /// A frame violated the protocol (bit, stuff, form, CRC).
     pub protocol: bool,
-    /// The controller or its driver had no room for a frame: frames are lost.
+    /// The controller or its driver had no room for a received frame: frames are lost.
     pub overflow: bool,
     /// The transceiver reports a fault of the wires.
     pub transceiver: bool,
@@ -86,7 +86,7 @@ impl ErrorFrame {
             lost_arbitration: class & LOST_ARBITRATION != 0,
             no_acknowledgement: class & NO_ACKNOWLEDGEMENT != 0,
             protocol: class & (PROTOCOL | BUS_ERROR) != 0,
-            overflow: controller & OVERFLOW != 0,
+            overflow: controller & RX_OVERFLOW != 0,
             transceiver: class & TRANSCEIVER != 0,
             tx_timeout: class & TX_TIMEOUT != 0,
             restarted: class & RESTARTED != 0,
@@ -133,6 +133,7 @@ mod tests {
         }
         let overflow = read(0x004, [0, 0x01, 0, 0, 0, 0, 3, 0]);
         assert_eq!((overflow.overflow, overflow.state, overflow.counters), (true, None, Some((3, 0))));
+        assert!(!read(0x004, [0, 0x02, 0, 0, 0, 0, 0, 0]).overflow, "no room for sending loses nothing that was heard");
         // Without the class the details mean nothing.
         assert_eq!(read(0x020, [0, 0x11, 0, 0, 0, 0, 1, 1]).state, None);
         assert_eq!(read(0x020, [0, 0x11, 0, 0, 0, 0, 1, 1]).counters, None);

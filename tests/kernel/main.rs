@@ -56,10 +56,63 @@ fn every_frame_of_two_flooded_buses_is_counted() {
         let counter = |name| number(last, &["buses", interface, name]);
         assert_eq!((counter("frames"), counter("dropped")), (Some(COUNT.into()), Some(0)), "{last:?}");
     }
-    assert_eq!(number(last, &["late_frames"]), Some(0), "frames of both buses in the order of their stamps");
+    // Of one processor that is flooded, the kernel may take a frame to its socket later than it is waited for.
+    let late = number(last, &["late_frames"]).unwrap();
+    assert!(late < u64::from(COUNT) / 100, "{late} frames not in the order of their stamps");
     assert!(events.iter().all(|event| event.kind != "blind"));
     // Whatever was on the buses, remote frames and all lengths of FD among it: the agent has sent nothing.
     assert_eq!((one.sent(), two.sent()), (COUNT.into(), COUNT.into()));
+}
+
+/// The agent is held up while there is more on one bus than on the other: it catches up with both, and loses nothing.
+#[test]
+fn a_backlog_is_worked_off() {
+    let (one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
+    let mut stage = Stage::new();
+    let what = bus(one.0, SMALL, "") + &bus(two.0, SMALL, "");
+    let agent = stage.listen(&what, &[one.0, two.0]);
+    agent.signal("STOP");
+    let paced = |interface, gap_ms, count: u32| {
+        let arguments = format!("{interface} -g {gap_ms} -L 8 -n {count}");
+        Command::new("cangen").args(arguments.split_whitespace()).stdin(Stdio::null()).spawn().unwrap()
+    };
+    let traffic = [paced(one.0, 1, 3000), paced(two.0, 8, 500)];
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    agent.signal("CONT");
+    traffic.into_iter().for_each(|mut cangen| assert!(cangen.wait().unwrap().success()));
+    wait_until("all frames", || (frames(&mut stage, "kv0"), frames(&mut stage, "kv1")) == (3000, 500));
+    let events = stage.complete(agent);
+    assert!(events.iter().all(|event| event.kind != "blind"));
+    let last = events.iter().rfind(|event| event.kind == "health").unwrap();
+    assert!(number(last, &["late_frames"]).unwrap() < 35, "{last:?}");
+}
+
+/// What was pending when the interface went down is heard before it is given up.
+#[test]
+fn frames_before_a_loss_are_heard() {
+    const COUNT: u32 = 700;
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(vcan.0, SMALL, ""), &[vcan.0]);
+    agent.signal("STOP");
+    assert!(generate(vcan.0, COUNT, "-L 8").wait().unwrap().success());
+    sh("ip link set kv0 down");
+    let down_ns = outrider::runtime::clock::wall_ns();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    agent.signal("CONT");
+    stage.wait_for("the loss", |event| text(event, &["health", "state"]) == Some("lost"));
+    // Lost to the end: that is told at the end.
+    let events = stage.complete(agent);
+    let end_ns = outrider::runtime::clock::wall_ns();
+    let last = events.iter().rfind(|event| event.kind == "health").unwrap();
+    assert_eq!(number(last, &["buses", "kv0", "frames"]), Some(COUNT.into()));
+    assert_eq!(text(last, &["buses", "kv0", "state"]), Some("lost"));
+    let blind: Vec<_> = events.iter().filter(|event| event.kind == "blind").collect();
+    let [blind] = blind[..] else { panic!("{blind:?}") };
+    assert_eq!(text(blind, &["cause"]), Some("interface"));
+    let (from, to) = (number(blind, &["from"]).unwrap(), number(blind, &["to"]).unwrap());
+    assert!(from <= down_ns && from + 1_000_000_000 > down_ns, "{blind:?} and down at {down_ns}");
+    assert!(to > down_ns + 300_000_000 && to < end_ns, "{blind:?}");
 }
 
 /// The agent is held up while the bus is flooded: what the small buffer cannot keep is counted by the frame.
@@ -233,10 +286,11 @@ fn an_interface_that_is_lost_is_opened_again() {
         wait_until("the frame before", || frames(&mut stage, "kv0") >= sent);
         let before_ns = outrider::runtime::clock::wall_ns();
         sh(lose);
+        let lost_ns = outrider::runtime::clock::wall_ns();
         let lost = stage.wait_for("the loss", |event| {
             event.kind == "bus" && event.t > before_ns && text(event, &["health", "state"]) == Some("lost")
         });
-        assert!(lost.t < before_ns + 1_000_000_000, "{lose}: told within a second");
+        assert!(lost.t < lost_ns + 1_000_000_000, "{lose}: told within a second");
         std::thread::sleep(std::time::Duration::from_millis(300));
         sh(back);
         let back_ns = outrider::runtime::clock::wall_ns();
@@ -246,7 +300,7 @@ fn an_interface_that_is_lost_is_opened_again() {
             (text(&blind, &["cause"]), field(&blind, &["frames"])),
             (Some("interface"), Some(&serde_cbor::Value::Null))
         );
-        assert!(at("from") < before_ns + 1_000_000_000 && at("to") - at("from") >= 300_000_000, "{lose}: {blind:?}");
+        assert!(at("from") < lost_ns + 1_000_000_000 && at("to") - at("from") >= 300_000_000, "{lose}: {blind:?}");
         assert!(at("to") < back_ns + 1_000_000_000, "{lose}: opened within a second of {back_ns}: {blind:?}");
         println!("{lose}: heard again {} ms after it was back", at("to").saturating_sub(back_ns) / 1_000_000);
     }
@@ -262,13 +316,20 @@ fn an_interface_that_is_lost_is_opened_again() {
 #[test]
 fn an_interface_that_comes_late_is_waited_for() {
     let mut stage = Stage::new();
+    let start_ns = outrider::runtime::clock::wall_ns();
     let agent = stage.listen(&bus("kv3", SMALL, ""), &[]);
     wait_until("the warning", || stage.log().contains("CAN interface kv3: is not there"));
+    let lost = stage.wait_for("its state", |event| text(event, &["health", "state"]) == Some("lost"));
+    assert!(lost.t > start_ns);
     let vcan = Vcan::new("kv3");
     wait_until("an open interface", || stage.log().contains("CAN interface kv3: open"));
+    let open_ns = outrider::runtime::clock::wall_ns();
     sh("cansend kv3 100#01");
     wait_until("the frame", || frames(&mut stage, vcan.0) == 1);
-    stage.complete(agent);
+    let events = stage.complete(agent);
+    let blind: Vec<_> = events.iter().filter(|event| event.kind == "blind").collect();
+    let [blind] = blind[..] else { panic!("{blind:?}") };
+    assert!(number(blind, &["from"]).unwrap() > start_ns && number(blind, &["to"]).unwrap() < open_ns, "{blind:?}");
 }
 
 #[test]
@@ -348,7 +409,7 @@ fn a_small_buffer_is_warned_of() {
     let program = env!("CARGO_BIN_EXE_outrider");
     // A root without CAP_NET_ADMIN.
     let said = sh(&format!(
-        "timeout --preserve-status 3 setpriv --bounding-set -net_admin {program} run -c {} 2>&1",
+        "timeout --preserve-status 6 setpriv --bounding-set -net_admin {program} run -c {} 2>&1",
         config.display()
     ));
     assert!(said.contains("KiB instead of 8192") && said.contains("sysctl net.core.rmem_max=8388608"), "{said}");
@@ -410,7 +471,7 @@ fn interfaces_come_up_as_documented() {
     assert_eq!(slcan.interface, "can0");
     let mut stage = Stage::new();
     let agent = stage.listen(&(bus("can0", SMALL, "") + &bus("vcan0", SMALL, "")), &["can0", "vcan0"]);
-    assert_eq!(slcan.written().last().map(String::as_str), Some("L"), "listen only");
+    wait_until("listen-only mode", || slcan.written().last().is_some_and(|said| said == "L"));
     slcan.say("t1001FF");
     sh(&format!("cansend vcan0 123##1{}", "00".repeat(64)));
     for interface in ["can0", "vcan0"] {
@@ -442,9 +503,10 @@ fn only_a_controller_that_listens_only_is_opened() {
     sh(&format!(
         "ip link set {interface} down && ip link set {interface} type can listen-only on && ip link set {interface} up"
     ));
+    let start_ns = outrider::runtime::clock::wall_ns();
     let agent = stage.listen(&what, &[&interface]);
+    wait_until("listen-only mode", || slcan.written().last().is_some_and(|said| said == "L"));
     let before = slcan.written();
-    assert_eq!(before.last().map(String::as_str), Some("L"), "listen only: {before:?}");
     for i in 0..200 {
         slcan.say(&format!("t1008{i:016X}"));
     }
@@ -460,13 +522,29 @@ fn only_a_controller_that_listens_only_is_opened() {
     stage.wait_for("a load", |event| {
         matches!(field(event, &["values", "BusHealth.Load"]), Some(serde_cbor::Value::Float(load)) if *load > 0.1)
     });
-    stage.complete(agent);
-    assert_eq!(slcan.written(), before, "nothing on the wire");
+    assert!(stage.events().iter().filter(|event| event.kind == "bus").all(|event| event.t > start_ns));
+
+    // Switched over while it was down: it is not heard again, and that is told. What goes on the wire comes in order, so
+    // the driver's next word after all that is proof that there was none between.
+    let normal = format!(
+        "ip link set {interface} down && ip link set {interface} type can listen-only off && ip link set {interface} up"
+    );
+    sh(&normal);
+    stage.wait_for("the refusal", |event| text(event, &["health", "state"]) == Some("refused"));
+    let mut words = before.clone();
+    // Closed as it goes down and before it comes up, the bitrate again, open in normal mode.
+    words.extend(["C", "C", "S6", "O"].map(String::from));
+    wait_until("normal mode", || slcan.written().len() >= words.len());
+    assert_eq!(slcan.written(), words, "nothing else on the wire");
+    slcan.say("t1001FF");
+    let heard = frames(&mut stage, &interface);
+    let events = stage.complete(agent);
+    let last = events.iter().rfind(|event| event.kind == "health").unwrap();
+    assert_eq!(number(last, &["buses", &interface, "frames"]), Some(heard));
+    let blind = events.iter().rfind(|event| event.kind == "blind").unwrap();
+    assert_eq!(text(blind, &["cause"]), Some("interface"));
 
     // Allowed by name.
-    sh(&format!(
-        "ip link set {interface} down && ip link set {interface} type can listen-only off && ip link set {interface} up"
-    ));
     let mut stage = Stage::new();
     let agent = stage.listen(&bus(&interface, SMALL, "allow_acknowledge = true"), &[&interface]);
     slcan.say("t1001FF");

@@ -7,7 +7,9 @@
 //! Measured over each whole second: the load is the time that the second's frames took on the wire,
 //! by their lengths and the bitrate. Stuff bits depend on the content; an average is assumed, so the
 //! load is good to a few percent of itself. Without a bitrate (a virtual bus, a recording) it is not
-//! known, unless the configuration says one.
+//! known, unless the configuration says one; the same goes for the data bitrate of FD frames that switch.
+
+use std::sync::Arc;
 
 use can_decoders::{BusId, ControllerState, ErrorFrame, Frame, FrameKind, Validity};
 
@@ -18,6 +20,9 @@ use crate::event::{Blind, BlindCause, Body, BusHealth, BusState, BusStatus, Clas
 
 /// How often a bus is measured, and how often a change is told at most.
 pub(super) const PERIOD_NS: u64 = 1_000_000_000;
+
+/// An interface that counts what its controller lost says so within this time of the error frame.
+const OVERFLOW_NS: u64 = 2 * PERIOD_NS;
 
 /// What the interface says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +73,16 @@ pub enum Notice {
     Missed(Missed),
 }
 
+impl Notice {
+    /// When it was told, nanoseconds since the Unix epoch.
+    pub(super) fn time_ns(&self) -> u64 {
+        match self {
+            Self::Report(report) => report.time_ns,
+            Self::Missed(missed) => missed.to_ns,
+        }
+    }
+}
+
 /// Measures one bus.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct BusMonitor {
@@ -79,6 +94,9 @@ pub(super) struct BusMonitor {
     /// The counters at the last measurement.
     last: BusHealth,
     last_ns: u64,
+    /// Since when an error frame tells of frames lost in the controller, and the interface has not said how many; 0 when
+    /// there are none.
+    overflow_ns: u64,
     told: Option<BusState>,
     told_ns: u64,
 }
@@ -90,14 +108,24 @@ impl BusMonitor {
 
     /// Any frame, before it is decoded.
     pub(super) fn frame(&mut self, frame: &Frame) {
+        if frame.kind == FrameKind::Error {
+            return;
+        }
         let (nominal, data) = bits(frame);
         self.bits.0 += u64::from(nominal);
         self.bits.1 += u64::from(data);
     }
 
     /// An error frame.
-    pub(super) fn error(&mut self, frame: &Frame, health: &mut BusHealth) {
+    pub(super) fn error(&mut self, frame: &Frame, health: &mut BusHealth, now_ns: u64) {
         let Some(error) = ErrorFrame::read(frame) else { return };
+        if error.protocol || error.no_acknowledgement {
+            self.bits.0 += ERROR_BITS;
+        }
+        if error.overflow && self.overflow_ns == 0 {
+            self.overflow_ns = now_ns;
+        }
+        health.transceiver_errors += u64::from(error.transceiver);
         health.errors += 1;
         health.protocol_errors += u64::from(error.protocol);
         health.no_ack += u64::from(error.no_acknowledgement);
@@ -116,11 +144,13 @@ impl BusMonitor {
     /// The interface's own word.
     pub(super) fn report(&mut self, report: &Report, health: &mut BusHealth) {
         // A virtual bus has no state, but what error frames said of it holds until it is lost.
-        if report.state.is_some() || health.state == Some(BusState::Lost) {
+        if report.state.is_some() || matches!(health.state, Some(BusState::Lost | BusState::Refused)) {
             health.state = report.state;
         }
         if let Some((tx, rx)) = report.counters {
             (health.tx_errors, health.rx_errors) = (Some(tx), Some(rx));
+        } else if matches!(report.state, Some(BusState::Lost | BusState::Refused)) {
+            (health.tx_errors, health.rx_errors) = (None, None);
         }
         health.bitrate = report.bitrate.or(self.configured.0);
         self.data_bitrate = report.data_bitrate.or(self.configured.1);
@@ -146,10 +176,12 @@ impl BusMonitor {
         let measured = self.last_ns != 0 && seconds > 0.0;
         let rate = |now: u64, before: u64| ratio(now - before, 1) / seconds;
         health.rate = measured.then(|| round(rate(health.frames, self.last.frames)));
-        health.load = health.bitrate.filter(|_| measured).map(|bitrate| {
-            let data = self.data_bitrate.unwrap_or(bitrate);
-            let wire = ratio(self.bits.0, bitrate.into()) + ratio(self.bits.1, data.into());
-            round(100.0 * wire / seconds)
+        health.load = health.bitrate.filter(|_| measured).and_then(|bitrate| {
+            let data = match (self.bits.1, self.data_bitrate) {
+                (0, _) => 0.0,
+                (bits, rate) => ratio(bits, rate?.into()),
+            };
+            Some(round(100.0 * (ratio(self.bits.0, bitrate.into()) + data) / seconds))
         });
         let number = |n: Option<u16>| n.map(f64::from);
         let values: [Option<f64>; HEALTH_SIGNALS.len()] = [
@@ -167,16 +199,34 @@ impl BusMonitor {
             Some(ratio(health.overflow, 1)),
         ];
         for (id, value) in (catalog.health_base(bus)..).zip(values) {
-            if let Some(value) = value {
-                state.set_signal(SignalId(id), Slot { value, time_ns: now_ns, validity: Validity::Valid });
-            }
+            // What is no longer known is no value.
+            let time_ns = if value.is_some() { now_ns } else { 0 };
+            let slot = Slot { value: value.unwrap_or(f64::NAN), time_ns, validity: Validity::Valid };
+            state.set_signal(SignalId(id), slot);
         }
         (self.last, self.last_ns, self.bits) = (*health, now_ns, (0, 0));
     }
 
+    /// A time in which frames were missed.
+    pub(super) fn missed(&mut self, missed: &Missed) {
+        if missed.cause == BlindCause::Overflow {
+            self.overflow_ns = 0;
+        }
+    }
+
+    /// The event about what error frames say was lost in the controller, when the interface has not said in time how much
+    /// that was.
+    pub(super) fn overflowed(&mut self, bus: &Arc<str>, now_ns: u64) -> Option<Event> {
+        if self.overflow_ns == 0 || now_ns < self.overflow_ns + OVERFLOW_NS {
+            return None;
+        }
+        let from = std::mem::take(&mut self.overflow_ns);
+        Some(blind(Blind { to: now_ns, bus: bus.clone(), from, cause: BlindCause::Overflow, frames: None }, now_ns))
+    }
+
     /// The clock jumped: the second that was being measured does not count.
     pub(super) fn time_jumped(&mut self) {
-        (self.last_ns, self.bits, self.told_ns) = (0, (0, 0), 0);
+        (self.last_ns, self.bits, self.told_ns, self.overflow_ns) = (0, (0, 0), 0, 0);
     }
 
     /// Tells a change, at most once a period; what comes too early is told at the next measurement.
@@ -198,9 +248,7 @@ impl BusMonitor {
 }
 
 /// The event about frames that were not heard.
-pub(super) fn missed(missed: &Missed, bus: &str, now_ns: u64) -> Event {
-    let body =
-        Blind { to: missed.to_ns, bus: bus.into(), from: missed.from_ns, cause: missed.cause, frames: missed.frames };
+pub(super) fn blind(body: Blind, now_ns: u64) -> Event {
     Event { time_ns: now_ns, class: Class::Status, body: Body::Blind(body) }
 }
 
@@ -228,15 +276,17 @@ fn bits(frame: &Frame) -> (u32, u32) {
         FrameKind::Fd { brs, .. } => {
             let arbitration = if extended { 36 } else { 17 };
             // From the ESI bit to the CRC delimiter; the CRC has fixed stuff bits and a count of stuff bits.
-            let crc = if payload > 128 { 21 + 6 } else { 17 + 5 } + 4;
+            let crc = if payload > 128 { 21 + 7 } else { 17 + 6 } + 4;
             let data = 5 + payload + payload / STUFF + crc + 1;
             let arbitration = arbitration + arbitration / STUFF + 12;
             if brs { (arbitration, data) } else { (arbitration + data, 0) }
         }
-        // Six dominant bits, up to six more, a delimiter of eight and the space.
-        FrameKind::Error => (23, 0),
+        FrameKind::Error => (0, 0),
     }
 }
+
+/// What destroys a frame: six dominant bits, up to six more, a delimiter of eight and the space.
+const ERROR_BITS: u64 = 23;
 
 /// One stuff bit in so many bits, on average over recorded traffic.
 const STUFF: u32 = 14;

@@ -7,7 +7,7 @@ const SECOND: u64 = 1000;
 
 fn engine(collect: &[&str]) -> Engine {
     let mut catalog = catalog(&["can0"]);
-    let bus = Bus { bitrate: Some(500_000), ..catalog.buses()[0].clone() };
+    let bus = Bus { bitrate: Some(500_000), data_bitrate: Some(2_000_000), ..catalog.buses()[0].clone() };
     catalog = Catalog::new(vec![bus]);
     let collectors = collect.iter().map(|pattern| super::collect(&catalog, pattern, ON_CHANGE, 0.0)).collect();
     Engine::new(catalog, HEALTH, collectors, vec![])
@@ -25,7 +25,7 @@ fn report(ms: u64, state: Option<BusState>) -> Notice {
         bus: BusId(0),
         time_ns: START + ms * MS,
         state,
-        counters: state.map(|_| (7, 9)),
+        counters: state.filter(|state| (*state as u8) < BusState::Lost as u8).map(|_| (7, 9)),
         bitrate: state.map(|_| 250_000),
         data_bitrate: None,
         dropped: 3,
@@ -74,8 +74,8 @@ fn rate_and_load_are_those_of_the_last_whole_second() {
     engine.advance(START + 3 * SECOND * MS, &mut events);
     assert_eq!((signal(&engine, "FrameRate"), signal(&engine, "UnknownRate")), (Some(4.0), Some(4.0)));
     assert_eq!(signal(&engine, "UnknownIds"), Some(2.0));
-    // 118, 54 + 64 + 8 + 13, and FD: 36 + 2 + 12 with 5 + 64 + 4 + 26 + 1.
-    let bits = 118.0 + 139.0 + 2.0 * (50.0 + 100.0);
+    // 118, 54 + 64 + 8 + 13, and FD: 36 + 2 + 12 with 5 + 64 + 4 + 27 + 1.
+    let bits = 118.0 + 139.0 + 2.0 * 50.0 + 101.0 + 101.0 / 4.0;
     assert_eq!(signal(&engine, "Load"), Some((bits / 500.0_f64).round() / 10.0));
     assert!(told(&events).is_empty(), "nothing has changed its state: {events:?}");
 }
@@ -155,6 +155,79 @@ fn what_was_not_heard_is_an_event() {
     engine.notice(&Notice::Missed(Missed { bus: BusId(9), ..missed }), &mut events);
     let [Event { class: Class::Status, body: Body::Blind(blind), .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((&*blind.bus, blind.from, blind.to, blind.frames), ("can0", START, START + 5, Some(12)));
+}
+
+/// A controller that only sends error frames about what it lost is believed; one that also counts tells it once.
+#[test]
+fn an_overflow_that_nobody_counted_is_told_without_a_number() {
+    for counted in [false, true] {
+        let mut engine = engine(&[]);
+        let mut events = Vec::new();
+        for ms in (0..5000).step_by(10) {
+            engine.frame(&motor(ms, 1), &mut events);
+            if ms == 500 || ms == 600 {
+                engine.frame(&error(ms, 0x004, [0, 0x01, 0, 0, 0, 0, 0, 0]), &mut events);
+            }
+            if counted && ms == 1300 {
+                let (from_ns, to_ns) = (START + 300 * MS, START + 1300 * MS);
+                let missed = Missed { bus: BusId(0), cause: BlindCause::Overflow, from_ns, to_ns, frames: Some(7) };
+                engine.notice(&Notice::Missed(missed), &mut events);
+            }
+        }
+        let told: Vec<_> = events
+            .iter()
+            .filter_map(|e| {
+                if let Body::Blind(b) = &e.body { Some((b.from - START, b.to - START, b.frames)) } else { None }
+            })
+            .collect();
+        let expected = if counted { (300 * MS, 1300 * MS, Some(7)) } else { (500 * MS, 3000 * MS, None) };
+        assert_eq!(told, [expected]);
+    }
+}
+
+/// Before the first frame the engine has no time of its own.
+#[test]
+fn what_is_told_before_the_first_frame_has_its_own_time() {
+    let mut engine = engine(&[]);
+    let mut events = Vec::new();
+    engine.notice(&report(20, Some(BusState::Lost)), &mut events);
+    let missed = Missed { bus: BusId(0), cause: BlindCause::Interface, from_ns: START, to_ns: START + 9, frames: None };
+    engine.notice(&Notice::Missed(missed), &mut events);
+    assert_eq!(events.iter().map(|e| e.time_ns).collect::<Vec<_>>(), [START + 20 * MS, START + 9]);
+}
+
+/// A value that the interface no longer tells is no value, at once.
+#[test]
+fn what_is_no_longer_known_has_no_value() {
+    let mut engine = engine(&[]);
+    let mut events = Vec::new();
+    engine.frame(&motor(10, 1), &mut events);
+    engine.notice(&report(20, Some(BusState::ErrorPassive)), &mut events);
+    engine.advance(START + 2 * SECOND * MS, &mut events);
+    assert_eq!((signal(&engine, "State"), signal(&engine, "TxErrors")), (Some(2.0), Some(7.0)));
+    engine.notice(&report(2500, Some(BusState::Refused)), &mut events);
+    engine.advance(START + 3 * SECOND * MS, &mut events);
+    assert_eq!((signal(&engine, "State"), signal(&engine, "TxErrors")), (Some(7.0), None));
+    engine.notice(&report(3500, None), &mut events);
+    engine.advance(START + 4 * SECOND * MS, &mut events);
+    assert_eq!(signal(&engine, "State"), None);
+}
+
+/// A frame that switches to a bitrate that nobody has told takes a time that nobody knows.
+#[test]
+fn without_a_data_bitrate_the_load_of_switching_frames_is_not_known() {
+    let catalog = catalog(&["can0"]);
+    let bus = Bus { bitrate: Some(500_000), ..catalog.buses()[0].clone() };
+    let mut engine = Engine::new(Catalog::new(vec![bus]), HEALTH, vec![], vec![]);
+    let mut events = Vec::new();
+    for second in 0..3 {
+        let id = CanId::standard(0x700).unwrap();
+        let time_ns = START + (second * SECOND + 500) * MS;
+        let kind = FrameKind::Fd { brs: second == 1, esi: false };
+        engine.frame(&Frame::new(time_ns, BusId(0), id, kind, &[0; 8]).unwrap(), &mut events);
+        engine.advance(START + (second + 1) * SECOND * MS, &mut events);
+        assert_eq!(signal(&engine, "Load").is_some(), second == 2, "second {second}");
+    }
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use can_decoders::{BusId, CanId, Frame, FrameKind};
 
 use super::Sink;
-use super::bus::{self, BusMonitor, Notice};
+use super::bus::{self, BusMonitor, Missed, Notice};
 use super::catalog::{Catalog, MessageId};
 use super::state::State;
-use crate::event::{Body, BusHealth, Class, Event, Health, MessageState, NameMap};
+use crate::event::{Blind, Body, BusHealth, Class, Event, Health, MessageState, NameMap};
 
 /// When health is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl HealthMonitor {
         health.frames += 1;
         monitor.frame(frame);
         if frame.kind == FrameKind::Error {
-            monitor.error(frame, health);
+            monitor.error(frame, health, now_ns);
             monitor.tell(bus, health, catalog, now_ns, sink);
         }
     }
@@ -104,7 +104,10 @@ impl HealthMonitor {
             }
             Notice::Missed(missed) => {
                 let Some(bus) = catalog.route(missed.bus) else { return };
-                sink.event(bus::missed(missed, &catalog.buses()[bus].name, now_ns));
+                self.monitors[bus].missed(missed);
+                let Missed { cause, from_ns: from, to_ns: to, frames, .. } = *missed;
+                let bus = catalog.buses()[bus].name.clone();
+                sink.event(bus::blind(Blind { to, bus, from, cause, frames }, now_ns));
             }
         }
     }
@@ -114,6 +117,9 @@ impl HealthMonitor {
         for (bus, ((health, _), monitor)) in self.buses.iter_mut().zip(&mut self.monitors).enumerate() {
             monitor.tick(bus, health, state, catalog, now_ns);
             monitor.tell(bus, health, catalog, now_ns, sink);
+            if let Some(event) = monitor.overflowed(&catalog.buses()[bus].name, now_ns) {
+                sink.event(event);
+            }
         }
     }
 

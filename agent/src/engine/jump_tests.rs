@@ -143,3 +143,22 @@ fn an_unknown_time_is_not_1970() {
     engine.finish(&mut events);
     assert!(events.is_empty(), "{events:?}");
 }
+
+/// The clock of a live bus is set back, and nothing is said on it: time goes on all the same.
+#[test]
+fn a_step_back_without_frames_is_a_jump() {
+    let catalog = catalog(&["can0"]);
+    let mut engine = Engine::new(catalog, HEALTH, vec![], vec![]);
+    let mut events = Vec::new();
+    engine.frame(&motor(HOUR, 1), &mut events);
+    engine.advance(START + (HOUR - 900) * MS, &mut events);
+    assert_eq!(engine.now_ns(), START + HOUR * MS, "less than a second is no step");
+    engine.advance(0, &mut events);
+    assert_eq!(engine.now_ns(), START + HOUR * MS, "not known");
+    events.clear();
+    for ms in (0..20_000).step_by(50) {
+        engine.advance(START + ms * MS, &mut events);
+    }
+    assert_eq!(engine.now_ns(), START + 19_950 * MS);
+    assert_eq!(kinds(&events), ["message"], "the one that was heard is missed");
+}

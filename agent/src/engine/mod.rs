@@ -136,12 +136,8 @@ impl Engine {
     pub fn frame(&mut self, frame: &Frame, sink: &mut impl Sink) {
         // 1. Time: everything due before this frame happens before it.
         let time_ns = frame.time_ns.clamp(1, MAX_TIME_NS);
-        if time_ns < self.now_ns {
-            if self.now_ns - time_ns > BACK_NS {
-                self.jump(time_ns, sink);
-            } else {
-                self.health.late_frame();
-            }
+        if time_ns < self.now_ns && self.now_ns - time_ns <= BACK_NS {
+            self.health.late_frame();
         }
         self.advance(time_ns, sink);
         let now_ns = self.now_ns;
@@ -196,17 +192,23 @@ impl Engine {
 
     /// What a live source says beside frames: states of interfaces, and times in which frames were missed.
     pub fn notice(&mut self, notice: &bus::Notice, sink: &mut impl Sink) {
-        self.health.notice(notice, &self.catalog, self.now_ns, sink);
+        // Before the first frame the engine has no time of its own.
+        let now_ns = if self.now_ns == 0 { notice.time_ns() } else { self.now_ns };
+        self.health.notice(notice, &self.catalog, now_ns, sink);
     }
 
-    /// Time passes: does what is due up to and including `now_ns`, in order. Earlier times are ignored, so 0 stands for
-    /// a time that is not known.
+    /// Time passes: does what is due up to and including `now_ns`, in order. A time that is earlier by more than
+    /// [`BACK_NS`] says that the clock was set back; other earlier ones are ignored, and 0 stands for a time that is not
+    /// known.
     pub fn advance(&mut self, now_ns: u64, sink: &mut impl Sink) {
         let now_ns = now_ns.min(MAX_TIME_NS);
         if now_ns == 0 {
             return;
         }
         if now_ns < self.next_due_ns {
+            if self.now_ns.saturating_sub(now_ns) > BACK_NS {
+                self.jump(now_ns, sink);
+            }
             self.now_ns = self.now_ns.max(now_ns);
             return;
         }

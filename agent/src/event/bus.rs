@@ -53,6 +53,8 @@ pub struct BusHealth {
     pub protocol_errors: u64,
     /// Of the error frames: another frame was more important.
     pub lost_arbitration: u64,
+    /// Of the error frames: the transceiver reports a fault of the wires.
+    pub transceiver_errors: u64,
 }
 
 /// State of a bus, as its interface or its error frames tell.
@@ -74,6 +76,8 @@ pub enum BusState {
     Sleeping,
     /// The interface is down or gone.
     Lost,
+    /// It is up, but would take part in the bus, and may not: it is not listened to.
+    Refused,
 }
 
 /// Body of kind `bus`: what changed on a bus.

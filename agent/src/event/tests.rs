@@ -147,8 +147,8 @@ fn variants() -> Vec<Event> {
                 }
             }
             Body::Bus(status) => {
-                use BusState::{BusOff, ErrorActive, ErrorPassive, ErrorWarning, Lost, Sleeping, Stopped};
-                for state in [ErrorActive, ErrorWarning, ErrorPassive, BusOff, Stopped, Sleeping, Lost] {
+                use BusState::{BusOff, ErrorActive, ErrorPassive, ErrorWarning, Lost, Refused, Sleeping, Stopped};
+                for state in [ErrorActive, ErrorWarning, ErrorPassive, BusOff, Stopped, Sleeping, Lost, Refused] {
                     let health = BusHealth { state: Some(state), ..BusHealth::default() };
                     with(Body::Bus(BusStatus { health, ..status.clone() }));
                 }

@@ -3,29 +3,34 @@
 //! ```text
 //!            ┌──────── opened: the blind time is told ────────┐
 //!            ▼                                                │
-//!          Open ──read fails, down, renamed, gone──────────▶ Lost ─┐ looked at on each change of any
-//!            │                                                ▲    │ link, and five times a second
-//!            └─each second: state, counters, bitrate, drops   └────┘
+//!          Open ──read fails, down, renamed, gone,─────────▶ Lost ─┐ looked at on each change of any
+//!            │    no longer listen-only; what was             ▲    │ link, and five times a second
+//!            │    pending is read first                       └────┘
+//!            └─each second: state, counters, bitrate, drops
 //! ```
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use can_decoders::{BusId, Frame};
 
 use super::SocketCanError;
+use super::chatter::Chatter;
 use super::interface::Link;
+use super::order::{ON_THE_WAY_NS, Read};
 use super::passive::{Listening, PassiveBus, Taken};
 use super::receive::Receiver;
 use crate::engine::{Missed, Notice, Report};
 use crate::event::{BlindCause, BusState};
+use crate::runtime::clock::wall_ns;
 
 /// How often an open interface is asked how it is, and drops are told at most.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(1);
 /// How often a lost one is looked for.
-pub(super) const SEARCH: Duration = Duration::from_millis(200);
-/// A bus that stays lost, or that may not be opened, is written to the log again after this.
-const LOG_EVERY: Duration = Duration::from_secs(600);
+const SEARCH: Duration = Duration::from_millis(200);
+/// An interface that comes and goes is opened, and its blind times are told, no more often than this.
+const REOPEN: Duration = Duration::from_millis(800);
+/// Errors on end after which nothing more can be read. The kernel tells one for each thing that happened.
+const ERRORS: u8 = 3;
 
 /// A bus as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,8 +43,22 @@ pub(super) struct BusOptions {
 
 #[derive(Debug)]
 enum State {
-    Open { socket: PassiveBus, index: u32 },
+    Open(Open),
     Lost { since_ns: u64 },
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: PassiveBus,
+    index: u32,
+    /// Until when all that came was heard.
+    heard_ns: u64,
+    /// Why this ends, once what is pending has been read.
+    failed: Option<String>,
+    errors: u8,
+    /// When the interface was last asked, and its count of overflows then.
+    looked_ns: u64,
+    link_overflow: u64,
 }
 
 /// See the module's documentation.
@@ -48,42 +67,45 @@ pub(super) struct LiveBus {
     id: BusId,
     options: BusOptions,
     state: State,
+    /// How the interface was when it was last asked.
+    link: Link,
+    /// How it was last told to be lost; `None` while it is open.
+    lost_as: Option<BusState>,
     next_look: Instant,
-    last_log: Option<(String, Instant)>,
+    /// Not opened again before this.
+    reopen: Instant,
+    chatter: Chatter,
     /// Frames dropped on all sockets so far, and those not told yet, with the time in which they were.
     dropped: u64,
     untold: Option<(u64, u64, u64)>,
-    /// What interfaces lost while they were open, and the count of the present one when it was last seen.
+    /// What interfaces lost while they were open.
     overflow: u64,
-    link_overflow: Option<u64>,
     xl: u64,
     unreadable: u64,
 }
 
 impl LiveBus {
     /// A bus that is still to be looked for.
-    pub(super) fn new(id: BusId, options: BusOptions, now: Instant) -> Self {
+    pub(super) fn new(id: BusId, options: BusOptions, now: Instant, now_ns: u64) -> Self {
         Self {
             id,
             options,
-            state: State::Lost { since_ns: 0 },
+            state: State::Lost { since_ns: now_ns },
+            link: Link::default(),
+            lost_as: None,
             next_look: now,
-            last_log: None,
+            reopen: now,
+            chatter: Chatter::new(now),
             dropped: 0,
             untold: None,
             overflow: 0,
-            link_overflow: None,
             xl: 0,
             unreadable: 0,
         }
     }
 
     pub(super) fn socket(&self) -> Option<&PassiveBus> {
-        if let State::Open { socket, .. } = &self.state { Some(socket) } else { None }
-    }
-
-    pub(super) fn interface(&self) -> &str {
-        &self.options.interface
+        if let State::Open(open) = &self.state { Some(&open.socket) } else { None }
     }
 
     /// When [`Self::look`] is due.
@@ -96,105 +118,140 @@ impl LiveBus {
     /// # Errors
     /// [`SocketCanError::NotPassive`] when it may not be opened as it is.
     pub(super) fn look(&mut self, now: Instant, now_ns: u64, notices: &mut Vec<Notice>) -> Result<(), SocketCanError> {
-        let link = Link::look(&self.options.interface);
-        let result = match (&self.state, link) {
-            (_, Err(error)) => {
-                self.log(now, format!("cannot be asked: {error}"));
+        let result = match Link::look(&self.options.interface) {
+            Err(error) => {
+                self.warn(now, &format!("cannot be asked: {error}"));
                 Ok(())
             }
-            (State::Open { index, .. }, Ok(Some(link))) if link.index == *index && link.up => {
-                self.told_of(&link, now_ns, notices);
-                Ok(())
-            }
-            (State::Open { .. }, Ok(link)) => {
-                let why = match link {
-                    None => "gone",
-                    Some(link) if !link.up => "down",
-                    Some(_) => "replaced by another of that name",
-                };
-                self.lose(why, now, now_ns, notices);
-                Ok(())
-            }
-            (State::Lost { .. }, Ok(None)) => {
-                self.log(now, "is not there; it is looked for".into());
-                Ok(())
-            }
-            (State::Lost { .. }, Ok(Some(link))) if !link.up => {
-                self.log(now, "is down; waiting for it".into());
-                Ok(())
-            }
-            (State::Lost { since_ns }, Ok(Some(link))) => {
-                let since_ns = *since_ns;
-                self.open(&link, since_ns, now, now_ns, notices)
-            }
+            Ok(link) => match &mut self.state {
+                State::Open(open) => {
+                    match (unusable(link.as_ref(), open.index, &self.options), link) {
+                        (None, Some(link)) => self.told_of(link, now_ns, notices),
+                        (why, _) => open.failed = open.failed.take().or(why.map(str::to_owned)),
+                    }
+                    Ok(())
+                }
+                State::Lost { .. } => self.try_to_open(link, now, notices),
+            },
         };
         self.next_look = now + if self.socket().is_some() { LOOK } else { SEARCH };
         result
     }
 
-    fn open(
+    fn try_to_open(
         &mut self,
-        link: &Link,
-        since_ns: u64,
+        link: Option<Link>,
         now: Instant,
-        now_ns: u64,
         notices: &mut Vec<Notice>,
     ) -> Result<(), SocketCanError> {
-        if !link.is_passive() && !self.options.allow_acknowledge {
-            let interface = self.options.interface.clone();
-            self.log(now, "takes part in the bus and may not: see `allow_acknowledge`".into());
-            return Err(SocketCanError::NotPassive { interface });
+        let Some(link) = link else {
+            self.stays_lost(BusState::Lost, now, "is not there; it is looked for", notices);
+            return Ok(());
+        };
+        if !link.up {
+            self.stays_lost(BusState::Lost, now, "is down; waiting for it", notices);
+            return Ok(());
         }
-        let mut weaker = None;
-        match PassiveBus::open(link.index, self.id, &self.options.listening, |text| weaker = Some(text)) {
-            Ok(socket) => self.state = State::Open { socket, index: link.index },
+        if !may_be_opened(&link, &self.options) {
+            let why = "takes part in the bus and may not: see `allow_acknowledge`";
+            self.stays_lost(BusState::Refused, now, why, notices);
+            return Err(SocketCanError::NotPassive { interface: self.options.interface.clone() });
+        }
+        if now < self.reopen {
+            return Ok(());
+        }
+        let (mut weaker, index) = (None, link.index);
+        let opened = PassiveBus::open(index, self.id, &self.options.listening, |text| weaker = Some(text));
+        // Asked again: it may have been switched over in between.
+        let link = Link::look(&self.options.interface).ok().flatten().unwrap_or_default();
+        let socket = match opened {
+            Ok(socket) if unusable(Some(&link), index, &self.options).is_none() => socket,
+            Ok(_) => return Ok(()),
             Err(error) => {
-                self.log(now, format!("cannot be opened: {error}"));
+                self.stays_lost(BusState::Lost, now, &format!("cannot be opened: {error}"), notices);
                 return Ok(());
             }
-        }
-        if let Some(text) = weaker {
-            tracing::warn!("CAN interface {}: {text}", self.options.interface);
-        }
+        };
         let bitrate = link.bitrate.map_or(String::new(), |rate| format!(", {rate} bit/s"));
-        tracing::info!("CAN interface {}: open, {}{bitrate}", self.options.interface, link.kind);
-        self.last_log = None;
-        self.link_overflow = Some(link.overflow);
-        if since_ns != 0 {
-            notices.push(self.missed(BlindCause::Interface, since_ns, now_ns, None));
+        self.info(now, &format!("open, {}{bitrate}", link.kind));
+        if let Some(text) = weaker {
+            self.warn(now, &text);
         }
-        notices.push(Notice::Report(self.report(link, now_ns)));
+        let now_ns = wall_ns();
+        if let (State::Lost { since_ns }, Some(_)) = (&self.state, self.lost_as) {
+            notices.push(self.missed(BlindCause::Interface, *since_ns, now_ns, None));
+        }
+        self.state = State::Open(Open {
+            socket,
+            index,
+            heard_ns: now_ns,
+            failed: None,
+            errors: 0,
+            looked_ns: now_ns,
+            link_overflow: link.overflow,
+        });
+        self.link = link;
+        (self.lost_as, self.reopen) = (None, now + REOPEN);
+        notices.push(Notice::Report(self.report(self.link.state, now_ns)));
         Ok(())
     }
 
-    /// The interface failed.
-    pub(super) fn lose(&mut self, why: &str, now: Instant, now_ns: u64, notices: &mut Vec<Notice>) {
-        self.tell_drops(notices);
-        self.log(now, format!("lost: {why}; it is opened again when it is back"));
-        self.state = State::Lost { since_ns: now_ns };
-        self.link_overflow = None;
-        self.next_look = now + SEARCH;
-        let lost = Link::default();
-        notices.push(Notice::Report(Report { state: Some(BusState::Lost), ..self.report(&lost, now_ns) }));
+    fn stays_lost(&mut self, state: BusState, now: Instant, why: &str, notices: &mut Vec<Notice>) {
+        self.warn(now, why);
+        if self.lost_as != Some(state) {
+            self.lost_as = Some(state);
+            notices.push(Notice::Report(self.report(self.lost_as, wall_ns())));
+        }
     }
 
-    /// Takes at most `limit` pending frames. Returns whether there may be more.
+    /// Takes at most `limit` pending frames; says how far the bus has been read by that. `now_ns` is the time before this.
     pub(super) fn take(
         &mut self,
         receiver: &mut Receiver,
         limit: usize,
-        read_ns: u64,
+        (now, now_ns): (Instant, u64),
+        notices: &mut Vec<Notice>,
         each: impl FnMut(Frame),
-    ) -> io::Result<bool> {
-        let State::Open { socket, .. } = &mut self.state else { return Ok(false) };
-        let (taken, result) = socket.take(receiver, limit, read_ns, each);
+    ) -> Read {
+        let State::Open(open) = &mut self.state else { return Read::Drained(now_ns) };
+        let (taken, result) = open.socket.take(receiver, limit, now_ns, each);
         let Taken { messages, dropped, dropped_between: (from, to), xl, unreadable } = taken;
+        let last_ns = open.socket.last_ns();
+        let drained = match result {
+            Ok(()) => messages < limit,
+            // What was pending before the interface failed comes after the error.
+            Err(error) => {
+                open.failed.get_or_insert(error.to_string());
+                open.errors += 1;
+                open.errors >= ERRORS
+            }
+        };
+        if open.failed.is_none() {
+            open.heard_ns = if drained { now_ns } else { last_ns };
+        }
+        let up_to_ns = last_ns.max(open.heard_ns.saturating_sub(ON_THE_WAY_NS));
+        let failed = if drained { open.failed.take() } else { None };
         self.xl += xl;
         self.unreadable += unreadable;
         if dropped > 0 {
             self.count_drops(dropped, from, to);
         }
-        result.map(|()| messages >= limit)
+        if let Some(why) = failed {
+            self.lose(&why, now, now_ns, notices);
+        }
+        if drained { Read::Drained(now_ns) } else { Read::UpTo(up_to_ns) }
+    }
+
+    /// The interface failed, and all that had come was heard.
+    fn lose(&mut self, why: &str, now: Instant, now_ns: u64, notices: &mut Vec<Notice>) {
+        self.ask_for_drops(now_ns);
+        self.tell_drops(notices);
+        let State::Open(open) = &self.state else { return };
+        let since_ns = open.heard_ns.max(open.socket.last_ns()).min(now_ns);
+        self.state = State::Lost { since_ns };
+        self.link = Link::default();
+        self.next_look = now + SEARCH;
+        self.stays_lost(BusState::Lost, now, &format!("lost: {why}; it is opened again when it is back"), notices);
     }
 
     /// The computer slept from `from_ns` to `to_ns`.
@@ -204,27 +261,32 @@ impl LiveBus {
         }
     }
 
-    /// The end: drops that no frame has told of.
+    /// The end: what is not told yet.
     pub(super) fn finish(&mut self, now_ns: u64, notices: &mut Vec<Notice>) {
         self.ask_for_drops(now_ns);
         self.tell_drops(notices);
+        if let State::Lost { since_ns } = self.state {
+            notices.push(self.missed(BlindCause::Interface, since_ns, now_ns, None));
+        }
+        notices.push(Notice::Report(self.report(self.lost_as.or(self.link.state), now_ns)));
     }
 
-    fn told_of(&mut self, link: &Link, now_ns: u64, notices: &mut Vec<Notice>) {
-        let before = self.link_overflow.replace(link.overflow).unwrap_or(link.overflow);
-        let lost = link.overflow.saturating_sub(before);
+    fn told_of(&mut self, link: Link, now_ns: u64, notices: &mut Vec<Notice>) {
+        let State::Open(open) = &mut self.state else { return };
+        let from_ns = std::mem::replace(&mut open.looked_ns, now_ns);
+        let lost = link.overflow.saturating_sub(std::mem::replace(&mut open.link_overflow, link.overflow));
         if lost > 0 {
             self.overflow += lost;
-            let from_ns = now_ns.saturating_sub(1_000_000_000);
             notices.push(self.missed(BlindCause::Overflow, from_ns, now_ns, Some(lost)));
         }
         self.ask_for_drops(now_ns);
         self.tell_drops(notices);
-        notices.push(Notice::Report(self.report(link, now_ns)));
+        self.link = link;
+        notices.push(Notice::Report(self.report(self.link.state, now_ns)));
     }
 
     fn ask_for_drops(&mut self, now_ns: u64) {
-        let State::Open { socket, .. } = &mut self.state else { return };
+        let State::Open(Open { socket, .. }) = &mut self.state else { return };
         let (dropped, from) = (socket.take_untold_drops(), socket.last_ns());
         if dropped > 0 {
             self.count_drops(dropped, from, now_ns);
@@ -243,18 +305,19 @@ impl LiveBus {
         }
     }
 
+    /// The clock may have been set back in between.
     fn missed(&self, cause: BlindCause, from_ns: u64, to_ns: u64, frames: Option<u64>) -> Notice {
-        Notice::Missed(Missed { bus: self.id, cause, from_ns, to_ns, frames })
+        Notice::Missed(Missed { bus: self.id, cause, from_ns: from_ns.min(to_ns), to_ns, frames })
     }
 
-    fn report(&self, link: &Link, now_ns: u64) -> Report {
+    fn report(&self, state: Option<BusState>, now_ns: u64) -> Report {
         Report {
             bus: self.id,
             time_ns: now_ns,
-            state: link.state,
-            counters: link.counters,
-            bitrate: link.bitrate,
-            data_bitrate: link.data_bitrate,
+            state,
+            counters: self.link.counters,
+            bitrate: self.link.bitrate,
+            data_bitrate: self.link.data_bitrate,
             dropped: self.dropped,
             overflow: self.overflow,
             xl: self.xl,
@@ -262,12 +325,30 @@ impl LiveBus {
         }
     }
 
-    /// The same thing again is written rarely.
-    fn log(&mut self, now: Instant, text: String) {
-        let again = self.last_log.as_ref().is_some_and(|(last, at)| *last == text && now < *at + LOG_EVERY);
-        if !again {
-            tracing::warn!("CAN interface {}: {text}", self.options.interface);
-            self.last_log = Some((text, now));
+    pub(super) fn warn(&mut self, now: Instant, text: &str) {
+        if let Some(left_out) = self.chatter.may_say(now, text) {
+            tracing::warn!("CAN interface {}: {text}{left_out}", self.options.interface);
         }
     }
+
+    fn info(&mut self, now: Instant, text: &str) {
+        if let Some(left_out) = self.chatter.may_say(now, text) {
+            tracing::info!("CAN interface {}: {text}{left_out}", self.options.interface);
+        }
+    }
+}
+
+/// Why a socket that is bound to the interface with number `index` can no longer be used; `None` when it can.
+fn unusable(link: Option<&Link>, index: u32, options: &BusOptions) -> Option<&'static str> {
+    match link {
+        None => Some("gone"),
+        Some(link) if link.index != index => Some("replaced by another of that name"),
+        Some(link) if !link.up => Some("down"),
+        Some(link) if !may_be_opened(link, options) => Some("switched over, and would take part in the bus"),
+        Some(_) => None,
+    }
+}
+
+fn may_be_opened(link: &Link, options: &BusOptions) -> bool {
+    options.allow_acknowledge || link.is_passive()
 }

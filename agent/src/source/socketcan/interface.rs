@@ -8,10 +8,11 @@ use std::io;
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Arphrd, Iff, Ifla, IflaInfo, RtAddrFamily, Rtm};
 use neli::consts::socket::NlFamily;
-use neli::nl::{NlPayload, NlmsghdrBuilder};
+use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
 use neli::rtnl::{Ifinfomsg, IfinfomsgBuilder};
 use neli::socket::synchronous::NlSocketHandle;
 use neli::utils::Groups;
+use nix::errno::Errno;
 use socketcan::CanCtrlMode;
 use socketcan::nl::{CanInterface, CanState};
 
@@ -41,7 +42,11 @@ impl Link {
     /// # Errors
     /// When the kernel cannot be asked.
     pub(super) fn look(name: &str) -> io::Result<Option<Self>> {
-        let Ok(index) = nix::net::if_::if_nametoindex(name) else { return Ok(None) };
+        let index = match nix::net::if_::if_nametoindex(name) {
+            Ok(index) => index,
+            Err(Errno::ENODEV | Errno::ENXIO) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
         let Some(mut link) = query(index)? else { return Ok(None) };
         let can = CanInterface::open_iface(index).can_params().map_err(|error| io::Error::other(error.to_string()))?;
         link.listen_only = can.ctrl_mode.is_some_and(|modes| modes.has_mode(CanCtrlMode::ListenOnly));
@@ -84,9 +89,13 @@ fn query(index: u32) -> io::Result<Option<Link>> {
         .map_err(|e| failed(&e))?;
     socket.send(&request).map_err(|e| failed(&e))?;
     let (mut answers, _) = socket.recv::<Rtm, Ifinfomsg>().map_err(|e| failed(&e))?;
-    let Some(answer) = answers.next().transpose().map_err(|e| failed(&e))? else { return Ok(None) };
-    // An interface that vanished in between is answered with an error.
-    let Some(payload) = answer.get_payload() else { return Ok(None) };
+    let answer = answers.next().transpose().map_err(|e| failed(&e))?;
+    let payload = match answer.as_ref().map(Nlmsghdr::nl_payload) {
+        Some(NlPayload::Payload(payload)) => payload,
+        // It vanished in between.
+        Some(NlPayload::Err(error)) if *error.error() == -libc::ENODEV => return Ok(None),
+        _ => return Err(failed(&"no answer")),
+    };
     let mut link = Link { index, up: payload.ifi_flags().contains(Iff::UP), ..Link::default() };
     for attribute in payload.rtattrs().iter() {
         match attribute.rta_type() {

@@ -9,6 +9,7 @@
 //!   taken many at a time, so that a busy bus costs hundreds of calls a second, not ten thousands.
 
 mod bus;
+mod chatter;
 mod interface;
 mod order;
 mod passive;
@@ -38,6 +39,8 @@ use crate::runtime::clock::wall_ns;
 const GATHER: Duration = Duration::from_millis(4);
 /// A computer that was away for less did not sleep.
 const SLEEP_NS: i64 = 500_000_000;
+/// A change of any link makes all interfaces be looked at, but no more often than this.
+const LINKS_LOOK: Duration = Duration::from_millis(100);
 /// Marks the descriptor that tells of changed links.
 const LINKS: u64 = u64::MAX;
 
@@ -84,16 +87,22 @@ impl Default for Listen {
 /// Several interfaces as one source.
 pub struct SocketCan {
     buses: Vec<LiveBus>,
+    /// Of each bus: whether `epoll` knows its socket, and how far it was read.
+    watched: Vec<bool>,
+    reads: Vec<Read>,
     epoll: Epoll,
     links: OwnedFd,
+    links_changed: bool,
+    links_looked: Instant,
     receiver: Receiver,
     order: Order,
     notices: Vec<Notice>,
+    /// The last reading has left something behind that need not be waited for.
+    more: bool,
     last_read: Option<Instant>,
+    last_ns: u64,
     /// The time that the computer was asleep since it was started, nanoseconds.
     asleep_ns: i64,
-    last_ns: u64,
-    watched: Vec<bool>,
 }
 
 impl SocketCan {
@@ -107,29 +116,33 @@ impl SocketCan {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for frames"))?;
         let links = link_changes().map_err(system("watch for changes of links"))?;
         epoll.add(&links, EpollEvent::new(EpollFlags::EPOLLIN, LINKS)).map_err(system("watch for changes of links"))?;
-        let now = Instant::now();
+        let (now, now_ns) = (Instant::now(), wall_ns());
         let buses = catalog.buses().iter().zip(0u8..).enumerate().map(|(i, (bus, number))| {
             let listen = listen.get(i).cloned().unwrap_or_default();
             let only = if listen.only_known { known(catalog, i) } else { Vec::new() };
             let listening = Listening { receive_buffer: listen.receive_buffer, only };
             let interface = bus.name.to_string();
             let options = BusOptions { interface, allow_acknowledge: listen.allow_acknowledge, listening };
-            LiveBus::new(BusId(number), options, now)
+            LiveBus::new(BusId(number), options, now, now_ns)
         });
         let buses: Vec<LiveBus> = buses.collect();
         let mut source = Self {
             watched: vec![false; buses.len()],
+            reads: Vec::with_capacity(buses.len()),
+            order: Order::new(buses.len()),
             buses,
             epoll,
             links,
+            links_changed: false,
+            links_looked: now,
             receiver: Receiver::new(),
-            order: Order::default(),
             notices: Vec::new(),
+            more: false,
             last_read: None,
+            last_ns: now_ns,
             asleep_ns: asleep_ns(),
-            last_ns: 0,
         };
-        source.look_at(now, wall_ns(), |_| true)?;
+        source.look_at(now, now_ns, |_| true)?;
         Ok(source)
     }
 
@@ -149,26 +162,27 @@ impl SocketCan {
     /// Keeps the kernel's list of descriptors as the bus is. A closed one leaves the list by itself.
     fn watch(&mut self, i: usize) {
         match (self.buses[i].socket(), self.watched[i]) {
-            (Some(socket), false) => {
-                let event = EpollEvent::new(EpollFlags::EPOLLIN, i as u64);
-                match self.epoll.add(socket.as_fd(), event) {
-                    Ok(()) => self.watched[i] = true,
-                    Err(error) => tracing::warn!("CAN interface {}: {error}", self.buses[i].interface()),
-                }
-            }
+            (Some(socket), false) => match socket.watch(&self.epoll, i as u64) {
+                Ok(()) => self.watched[i] = true,
+                // It is read all the same, if later.
+                Err(error) => self.buses[i].warn(Instant::now(), &format!("cannot be waited for: {error}")),
+            },
             (None, true) => self.watched[i] = false,
             _ => {}
         }
     }
 
-    /// Waits until something is pending, a look is due, or `max_wait` is over. True when links have changed.
-    fn wait(&mut self, max_wait: Duration) -> Result<bool, SourceError> {
-        let until_look =
-            self.buses.iter().map(LiveBus::next_look).min().map(|at| at.saturating_duration_since(Instant::now()));
-        let mut wait = max_wait.min(until_look.unwrap_or(max_wait));
-        if self.order.len() > 0 {
-            wait = wait.min(Duration::from_nanos(order::ON_THE_WAY_NS));
+    /// Waits until something is pending, a look is due, or `max_wait` is over.
+    fn wait(&mut self, max_wait: Duration) -> Result<(), SourceError> {
+        let mut until = Instant::now() + max_wait;
+        if !self.order.is_empty() {
+            until = until.min(Instant::now() + Duration::from_nanos(order::ON_THE_WAY_NS));
         }
+        if self.links_changed {
+            until = until.min(self.links_looked + LINKS_LOOK);
+        }
+        until = self.buses.iter().map(LiveBus::next_look).fold(until, Instant::min);
+        let wait = if self.more { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
         // Rounded up: a wait of less than a millisecond would spin.
         let timeout = EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::ZERO);
         let mut events = [EpollEvent::empty(); 16];
@@ -185,8 +199,10 @@ impl SocketCan {
             // What exactly has changed does not matter: all interfaces are looked at.
             let mut bytes = [0u8; 8192];
             while socket::recv(self.links_fd(), &mut bytes, socket::MsgFlags::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
+            self.links_changed = true;
         }
         if ready > usize::from(changed)
+            && !self.more
             && let Some(last) = self.last_read
         {
             let early = (last + GATHER).saturating_duration_since(Instant::now());
@@ -194,7 +210,7 @@ impl SocketCan {
                 std::thread::sleep(early.min(max_wait));
             }
         }
-        Ok(changed)
+        Ok(())
     }
 
     fn links_fd(&self) -> i32 {
@@ -209,39 +225,36 @@ impl SocketCan {
                 bus.slept(self.last_ns, now_ns, &mut self.notices);
             }
         }
-        self.asleep_ns = asleep_ns;
+        // The two clocks are read one after the other.
+        self.asleep_ns = self.asleep_ns.max(asleep_ns);
     }
 }
 
 impl Source for SocketCan {
     fn read(&mut self, batch: &mut Vec<Frame>, max_wait: Duration) -> Result<Progress, SourceError> {
-        let links_changed = self.wait(max_wait)?;
+        self.wait(max_wait)?;
         let (now, now_ns) = (Instant::now(), wall_ns());
         self.last_read = Some(now);
         self.notice_sleep(now_ns);
 
-        // Each bus gets its share, so that a flooded one does not starve the others.
-        let room = batch.capacity().saturating_sub(self.order.len());
-        let share = (room / self.buses.len().max(1)).max(1);
-        let mut reads = Vec::with_capacity(self.buses.len());
+        self.reads.clear();
         for i in 0..self.buses.len() {
-            let bus = &mut self.buses[i];
+            let room = self.order.room(i);
             let order = &mut self.order;
-            match bus.take(&mut self.receiver, share, now_ns, |frame| order.push(frame)) {
-                Ok(true) => reads.push(Read::UpTo(bus.socket().map_or(now_ns, passive::PassiveBus::last_ns))),
-                Ok(false) => reads.push(Read::Drained(now_ns)),
-                Err(error) => {
-                    bus.lose(&error.to_string(), now, self.last_ns.max(1), &mut self.notices);
-                    reads.push(Read::Drained(now_ns));
-                }
-            }
+            let each = |frame| order.push(frame);
+            self.reads.push(self.buses[i].take(&mut self.receiver, room, (now, now_ns), &mut self.notices, each));
             self.watch(i);
         }
-        // After the reading: what was pending on an interface that is gone has been heard.
-        // A bus that may not be opened as it came back stays lost; it has been logged.
+        let links_changed = self.links_changed && now >= self.links_looked + LINKS_LOOK;
+        if links_changed {
+            (self.links_changed, self.links_looked) = (false, now);
+        }
+        // A bus that may not be opened as it came back stays lost; that has been told.
         let _ = self.look_at(now, now_ns, |bus| links_changed || bus.next_look() <= now);
         self.last_ns = now_ns;
-        let now_ns = self.order.release(batch, reads.iter().copied(), now_ns);
+        // The clock as it is after the reading: no frame that was read is ahead of it.
+        let now_ns = self.order.release(batch, &self.reads, wall_ns());
+        self.more = batch.len() == batch.capacity() || self.reads.iter().any(|read| matches!(read, Read::UpTo(_)));
         Ok(Progress { now_ns, ended: false })
     }
 

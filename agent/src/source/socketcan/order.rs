@@ -1,73 +1,94 @@
 //! Frames of several buses in the order of their stamps.
 //!
-//! A bus that was read to its end has no older frame, but for one that has its stamp and is still on
-//! its way to the socket. A bus that has more to give may have any frame newer than its last. So what
-//! is newer than that waits here.
+//! Each bus has a queue, in which its frames keep the order in which they came: the kernel's. The queues
+//! are merged by the stamps of their first frames. A bus whose queue is empty may still bring a frame: one
+//! that is newer than what was read of it, or, when it was read to its end, one whose stamp was made just
+//! before and that is still on its way to the socket. What is newer than that waits.
+//!
+//! The queues are bounded, each for itself: a bus that is far ahead is not read on, and never takes the
+//! room that the one behind needs to catch up.
+//!
+//! The clock may be set back. Stamps from before then lie ahead of it, and nothing waits for those.
 
-use can_decoders::Frame;
+use std::collections::VecDeque;
+
+use can_decoders::{BusId, Frame};
 
 /// How long a frame may be on its way from its stamp to its socket, nanoseconds.
 pub(super) const ON_THE_WAY_NS: u64 = 2_000_000;
-/// Stamps ahead of the clock by more than this were made before it was set back, nanoseconds.
-const AHEAD_NS: u64 = 500_000_000;
+/// Frames of a bus that wait at most.
+const QUEUE: usize = 256;
 
 /// How far a bus has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     /// To its end, at this time of the wall clock.
     Drained(u64),
-    /// To a frame with this stamp; there is more.
+    /// To a frame with this stamp; there may be more.
     UpTo(u64),
 }
 
+impl Read {
+    /// No frame with an earlier stamp will come.
+    fn safe_ns(self) -> u64 {
+        match self {
+            Self::Drained(ns) => ns.saturating_sub(ON_THE_WAY_NS),
+            Self::UpTo(ns) => ns,
+        }
+    }
+}
+
 /// Frames that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Order {
-    held: Vec<Frame>,
+    queues: Vec<VecDeque<Frame>>,
 }
 
 impl Order {
+    /// For the buses with numbers below `buses`.
+    pub(super) fn new(buses: usize) -> Self {
+        Self { queues: (0..buses).map(|_| VecDeque::with_capacity(QUEUE)).collect() }
+    }
+
+    /// How many more frames of a bus may be pushed.
+    pub(super) fn room(&self, bus: usize) -> usize {
+        QUEUE.saturating_sub(self.queues[bus].len())
+    }
+
     pub(super) fn push(&mut self, frame: Frame) {
-        self.held.push(frame);
+        let BusId(bus) = frame.bus;
+        self.queues[usize::from(bus)].push_back(frame);
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.held.len()
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
     }
 
-    /// Moves what cannot be overtaken any more to `batch`, in order. Returns the time before which no frame will come.
-    pub(super) fn release(
-        &mut self,
-        batch: &mut Vec<Frame>,
-        buses: impl Iterator<Item = Read> + Clone,
-        now_ns: u64,
-    ) -> u64 {
-        // Stable, so that frames of one bus with the same stamp keep their order.
-        self.held.sort_by_key(|frame| frame.time_ns);
-        let several = buses.clone().nth(1).is_some();
-        let before = |read| match read {
-            Read::Drained(ns) => ns.saturating_sub(ON_THE_WAY_NS),
-            Read::UpTo(ns) => ns,
-        };
-        let safe_ns = buses.map(before).min().unwrap_or(now_ns);
-        let was_set_back = self.held.last().is_some_and(|frame| frame.time_ns > now_ns.saturating_add(AHEAD_NS));
-        let ready = if several && !was_set_back {
-            self.held.partition_point(|frame| frame.time_ns <= safe_ns)
-        } else {
-            self.held.len()
-        };
-        let ready = ready.min(batch.capacity() - batch.len());
-        batch.extend(self.held.drain(..ready));
-        match self.held.first() {
-            Some(frame) => safe_ns.min(frame.time_ns),
-            None => safe_ns,
+    /// Moves what cannot be overtaken any more to `batch`, in order, as far as there is room. `reads` says how far each
+    /// bus has been read. Returns the time before which no frame will come.
+    pub(super) fn release(&mut self, batch: &mut Vec<Frame>, reads: &[Read], now_ns: u64) -> u64 {
+        while batch.len() < batch.capacity() {
+            let heads = self.queues.iter().enumerate().filter_map(|(i, queue)| Some((i, queue.front()?.time_ns)));
+            let is_behind = |time_ns: u64| time_ns <= now_ns.saturating_add(ON_THE_WAY_NS);
+            let Some((i, time_ns)) = heads.min_by_key(|&(_, time_ns)| (is_behind(time_ns), time_ns)) else { break };
+            if is_behind(time_ns) && self.may_be_overtaken(time_ns, reads) {
+                break;
+            }
+            batch.extend(self.queues[i].pop_front());
         }
+        let next = |(queue, read): (&VecDeque<Frame>, &Read)| queue.front().map_or(read.safe_ns(), |f| f.time_ns);
+        self.queues.iter().zip(reads).map(next).min().unwrap_or(now_ns)
+    }
+
+    /// Whether a bus without a frame here may still bring an earlier one.
+    fn may_be_overtaken(&self, time_ns: u64, reads: &[Read]) -> bool {
+        self.queues.iter().zip(reads).any(|(queue, read)| queue.is_empty() && read.safe_ns() < time_ns)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use can_decoders::{BusId, CanId, FrameKind};
+    use can_decoders::{CanId, FrameKind};
     use proptest::prelude::*;
 
     use super::*;
@@ -80,13 +101,13 @@ mod tests {
 
     fn release(order: &mut Order, reads: &[Read], now_ns: u64) -> (Vec<(u8, u64)>, u64) {
         let mut batch = Vec::with_capacity(256);
-        let now = order.release(&mut batch, reads.iter().copied(), now_ns);
+        let now = order.release(&mut batch, reads, now_ns);
         (batch.iter().map(|f| (f.bus.0, f.time_ns)).collect(), now)
     }
 
     #[test]
     fn a_bus_with_a_backlog_holds_the_newer_frames_of_others_back() {
-        let mut order = Order::default();
+        let mut order = Order::new(2);
         for (bus, ms) in [(0, 10), (0, 20), (1, 15), (1, 900)] {
             order.push(frame(bus, ms * MS));
         }
@@ -99,19 +120,65 @@ mod tests {
 
     #[test]
     fn the_newest_wait_for_what_may_be_on_its_way_but_not_on_a_single_bus() {
-        let mut order = Order::default();
+        let mut order = Order::new(2);
         order.push(frame(0, 999 * MS));
         assert_eq!(release(&mut order, &[Read::Drained(1000 * MS); 2], 1000 * MS), (vec![], 998 * MS));
         assert_eq!(release(&mut order, &[Read::Drained(1001 * MS); 2], 1001 * MS), (vec![(0, 999 * MS)], 999 * MS));
+        let mut order = Order::new(1);
         order.push(frame(0, 1500 * MS));
         assert_eq!(release(&mut order, &[Read::Drained(1500 * MS)], 1500 * MS).0, [(0, 1500 * MS)]);
     }
 
+    /// All from before the step first, and nothing twice: the engine sees one jump.
     #[test]
-    fn nothing_waits_for_a_clock_that_was_set_back() {
-        let mut order = Order::default();
-        order.push(frame(0, 5000 * MS));
-        assert_eq!(release(&mut order, &[Read::Drained(10 * MS); 2], 10 * MS).0, [(0, 5000 * MS)]);
+    fn a_clock_that_is_set_back_is_one_step_back() {
+        let (before, after) = (5000, 1000);
+        for buses in 1..=2 {
+            let mut order = Order::new(buses);
+            for bus in 0..u8::try_from(buses).unwrap() {
+                for ms in [before, before + 4, after, after + 3] {
+                    order.push(frame(bus, (ms + u64::from(bus)) * MS));
+                }
+            }
+            let now = (after + 7) * MS;
+            let (seen, _) = release(&mut order, &vec![Read::Drained(now); buses], now);
+            let times: Vec<u64> = seen.iter().map(|(_, ns)| ns / MS).collect();
+            let expected: &[u64] = if buses == 1 {
+                &[before, before + 4, after, after + 3]
+            } else {
+                &[before, before + 1, before + 4, before + 5, after, after + 1, after + 3, after + 4]
+            };
+            assert_eq!(times, expected);
+        }
+    }
+
+    /// A reader that was held up, with more pending on one bus than on the other, catches up at once.
+    #[test]
+    fn a_backlog_is_worked_off_whatever_the_buses_rates() {
+        for (rates, stall_ms) in [([2000, 1000], 500), ([2000, 500], 1000), ([8000, 100], 3000), ([1000, 100], 5000)] {
+            let mut pending: Vec<VecDeque<u64>> =
+                rates.iter().map(|rate| (0..stall_ms * rate / 1000).map(|i| i * 1000 * MS / rate).collect()).collect();
+            let total: usize = pending.iter().map(VecDeque::len).sum();
+            let (mut order, mut seen, mut reads) = (Order::new(2), Vec::new(), 0);
+            let mut now = stall_ms * MS;
+            while seen.len() < total {
+                now += 4 * MS;
+                let mut read = Vec::new();
+                for (bus, queue) in pending.iter_mut().enumerate() {
+                    let room = order.room(bus);
+                    let mut last = order.queues[bus].back().map_or(0, |f| f.time_ns);
+                    for time_ns in queue.drain(..room.min(queue.len())) {
+                        last = time_ns;
+                        order.push(frame(u8::try_from(bus).unwrap(), time_ns));
+                    }
+                    read.push(if queue.is_empty() { Read::Drained(now) } else { Read::UpTo(last) });
+                }
+                seen.extend(release(&mut order, &read, now).0);
+                reads += 1;
+            }
+            assert!(seen.is_sorted_by_key(|(_, time)| *time));
+            assert!(reads <= total / 256 + 3, "{rates:?}: {reads} batches for {total} frames");
+        }
     }
 
     proptest! {
@@ -122,27 +189,27 @@ mod tests {
             shares in prop::collection::vec(1usize..5, 1..500),
         ) {
             let mut now = 1_000_000 * MS;
-            let mut pending: [std::collections::VecDeque<Frame>; 3] = Default::default();
+            let mut pending: [VecDeque<Frame>; 3] = Default::default();
             for (bus, gap) in &gaps {
                 now += gap;
                 pending[usize::from(*bus)].push_back(frame(*bus, now));
             }
-            let (mut order, mut seen, mut shares) = (Order::default(), Vec::new(), shares.into_iter().cycle());
+            let (mut order, mut seen, mut shares) = (Order::new(3), Vec::new(), shares.into_iter().cycle());
+            let mut last = [0; 3];
             while seen.len() < gaps.len() {
                 // All frames are in their sockets.
                 now += 10 * MS;
                 let mut reads = Vec::new();
-                for queue in &mut pending {
+                for (queue, last) in pending.iter_mut().zip(&mut last) {
                     let share = shares.next().unwrap();
-                    let mut last = 0;
                     for frame in queue.drain(..share.min(queue.len())) {
-                        last = frame.time_ns;
+                        *last = frame.time_ns;
                         order.push(frame);
                     }
-                    reads.push(if queue.is_empty() { Read::Drained(now) } else { Read::UpTo(last) });
+                    reads.push(if queue.is_empty() { Read::Drained(now) } else { Read::UpTo(*last) });
                 }
                 let (batch, safe_ns) = release(&mut order, &reads, now);
-                prop_assert!(order.held.iter().all(|frame| frame.time_ns >= safe_ns));
+                prop_assert!(order.queues.iter().flatten().all(|frame| frame.time_ns >= safe_ns));
                 seen.extend(batch);
             }
             prop_assert!(seen.is_sorted_by_key(|(_, time)| *time));

@@ -1,16 +1,18 @@
 //! A bus opened for listening.
 //!
 //! This type is the proof that a bus is not disturbed: the socket is private to it, it has no method
-//! that writes, and it lends the descriptor for waiting only.
+//! that writes, and it lends the descriptor to nobody.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use can_decoders::{BusId, CanId, Frame, FrameKind};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socketcan::{CanFdSocket, CanFilter, Socket, SocketOptions};
 
 use super::receive::{Ancillary, Receiver};
 use super::stamp::StampChoice;
+use crate::runtime::clock::wall_ns;
 
 /// The kernel takes no more filters on one socket.
 pub(super) const MAX_FILTERS: usize = 512;
@@ -78,15 +80,18 @@ impl PassiveBus {
                 | libc::SOF_TIMESTAMPING_RAW_HARDWARE,
         )?;
         set_receive_buffer(&socket, listening.receive_buffer, warn)?;
-        Ok(Self { socket, bus, stamps: StampChoice::default(), dropped: 0, last_ns: 0 })
+        Ok(Self { socket, bus, stamps: StampChoice::default(), dropped: 0, last_ns: wall_ns() })
     }
 
-    /// For waiting until something is pending.
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// Has `epoll` tell, by `token`, when something is pending.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn watch(&self, epoll: &Epoll, token: u64) -> io::Result<()> {
+        Ok(epoll.add(&self.socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
     }
 
-    /// The stamp of the last frame, 0 before the first.
+    /// The stamp of the last message; before the first, the time of opening.
     pub(super) fn last_ns(&self) -> u64 {
         self.last_ns
     }
@@ -115,11 +120,9 @@ impl PassiveBus {
                     taken.dropped_between = (from, time_ns);
                     taken.dropped += new;
                 }
+                self.last_ns = time_ns;
                 match frame(bytes, time_ns, self.bus) {
-                    Some(frame) => {
-                        self.last_ns = time_ns;
-                        each(frame);
-                    }
+                    Some(frame) => each(frame),
                     None if is_xl(bytes) => taken.xl += 1,
                     None => taken.unreadable += 1,
                 }
