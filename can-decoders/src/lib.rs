@@ -78,6 +78,7 @@ mod index;
 mod names;
 mod op;
 pub mod plan;
+pub mod xl;
 
 pub use candump::{LogError, LogReader, LogWriter};
 pub use dbc::{Database, DbcError};
@@ -86,3 +87,4 @@ pub use encode::EncodeError;
 pub use error_frame::{ControllerState, ErrorFrame};
 pub use frame::{BusId, CanId, Frame, FrameKind};
 pub use plan::{Message, MessageIndex, Plan, Signal, SignalIndex};
+pub use xl::{MAX_XL_PAYLOAD, XL_BYTES, XlFrame};

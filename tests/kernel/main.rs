@@ -375,7 +375,7 @@ fn fd_frames_are_decoded() {
 
 /// CAN XL came with Linux 6.2: before, an interface cannot be made wide enough, and there is nothing to hear.
 #[test]
-fn xl_frames_are_counted() {
+fn xl_frames_are_counted_and_sent_on() {
     let vcan = Vcan::new("kv0");
     if !Command::new("ip")
         .args(["link", "set", "kv0", "down", "mtu", "2060"])
@@ -389,15 +389,21 @@ fn xl_frames_are_counted() {
     }
     sh("ip link set kv0 up");
     let mut stage = Stage::new();
-    let agent = stage.listen(&bus(vcan.0, SMALL, ""), &["kv0"]);
+    let agent = stage.listen(&bus(vcan.0, SMALL, "forward_xl = true"), &["kv0"]);
     // Priority 1, XL, 1000 bytes; then a classic frame.
     sh("python3 -c 'import socket, struct; s = socket.socket(29, 3, 1); s.setsockopt(101, 7, 1); s.bind((\"kv0\",)); \
-        [s.send(struct.pack(\"=IBBHI\", 1, 0x80, 3, 1000, 0) + bytes(1000)) for _ in range(5)]' && cansend kv0 100#01");
+        [s.send(struct.pack(\"=IBBHI\", 1, 0x80, 3, 1000, 0) + bytes([7]) * 1000) for _ in range(5)]' && cansend kv0 100#01");
     wait_until("the classic frame", || frames(&mut stage, "kv0") == 1);
     let events = stage.complete(agent);
     let last = events.iter().rfind(|event| event.kind == "health").unwrap();
     let counter = |name| number(last, &["buses", "kv0", name]);
     assert_eq!((counter("xl_frames"), counter("unreadable")), (Some(5), Some(0)));
+    let sent_on: Vec<_> = events.iter().filter(|event| event.kind == "xl").collect();
+    assert_eq!(sent_on.len(), 5);
+    for event in sent_on {
+        assert_eq!(field(event, &["data"]), Some(&serde_cbor::Value::Bytes(vec![7; 1000])));
+        assert_eq!((number(event, &["priority"]), number(event, &["sdt"])), (Some(1), Some(3)));
+    }
 }
 
 /// Without the privilege for a large buffer, the agent says what would help, and works.

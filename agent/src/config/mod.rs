@@ -335,6 +335,7 @@ fn listen(reader: &Reader, raw: &raw::Bus) -> Result<Listen, ConfigError> {
         allow_acknowledge: raw.allow_acknowledge,
         only_known: raw.only_known,
         receive_buffer: kib as usize * 1024,
+        forward_xl: raw.forward_xl,
     })
 }
 

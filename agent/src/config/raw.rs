@@ -40,6 +40,8 @@ pub(super) struct Bus {
     pub(super) only_known: bool,
     #[serde(default = "default_receive_buffer_kib")]
     pub(super) receive_buffer_kib: Spanned<u32>,
+    #[serde(default)]
+    pub(super) forward_xl: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use can_decoders::{BusId, ControllerState, ErrorFrame, Frame, FrameKind, Validity};
+use can_decoders::{BusId, ControllerState, ErrorFrame, Frame, FrameKind, Validity, XlFrame};
 
 use super::Sink;
 use super::catalog::{Catalog, HEALTH_SIGNALS, SignalId};
@@ -43,7 +43,7 @@ pub struct Report {
     pub dropped: u64,
     /// Frames that the controller or its driver lost, since the start.
     pub overflow: u64,
-    /// CAN XL frames since the start, which are counted only.
+    /// CAN XL frames since the start.
     pub xl: u64,
     /// What came from the interface and is no frame, since the start.
     pub unreadable: u64,
@@ -65,12 +65,14 @@ pub struct Missed {
 }
 
 /// What a live source tells beside frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// How an interface is.
     Report(Report),
     /// What was not heard.
     Missed(Missed),
+    /// A frame that nothing here reads, and that is sent on as it is.
+    Xl(XlFrame),
 }
 
 impl Notice {
@@ -79,6 +81,7 @@ impl Notice {
         match self {
             Self::Report(report) => report.time_ns,
             Self::Missed(missed) => missed.to_ns,
+            Self::Xl(xl) => xl.time_ns,
         }
     }
 }

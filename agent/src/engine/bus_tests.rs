@@ -231,6 +231,19 @@ fn without_a_data_bitrate_the_load_of_switching_frames_is_not_known() {
 }
 
 #[test]
+fn a_frame_that_nothing_reads_is_sent_on_as_it_came() {
+    let mut engine = engine(&[]);
+    let mut events = Vec::new();
+    engine.frame(&motor(10, 1), &mut events);
+    let mut bytes = vec![1, 0, 0, 0, 0x80, 3, 4, 0, 9, 0, 0, 0];
+    bytes.extend([1, 2, 3, 4]);
+    let xl = can_decoders::XlFrame::read(&bytes, START + 5 * MS, BusId(0)).unwrap();
+    engine.notice(&Notice::Xl(xl), &mut events);
+    let [Event { time_ns, class: Class::Bulk, body: Body::Xl(xl) }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((*time_ns, &*xl.bus, xl.sdt, xl.af, &*xl.data), (START + 5 * MS, "can0", 3, 9, &[1, 2, 3, 4][..]));
+}
+
+#[test]
 fn a_bus_has_signals_like_any_other_but_not_among_all() {
     let mut engine = engine(&["*", "BusHealth.*"]);
     let catalog = engine.catalog();

@@ -8,7 +8,7 @@ use super::Sink;
 use super::bus::{self, BusMonitor, Missed, Notice};
 use super::catalog::{Catalog, MessageId};
 use super::state::State;
-use crate::event::{Blind, Body, BusHealth, Class, Event, Health, MessageState, NameMap};
+use crate::event::{Blind, Body, BusHealth, Class, Event, Health, MessageState, NameMap, Xl};
 
 /// When health is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,11 @@ impl HealthMonitor {
                 let Missed { cause, from_ns: from, to_ns: to, frames, .. } = *missed;
                 let bus = catalog.buses()[bus].name.clone();
                 sink.event(bus::blind(Blind { to, bus, from, cause, frames }, now_ns));
+            }
+            Notice::Xl(xl) => {
+                let Some(bus) = catalog.route(xl.bus) else { return };
+                let body = Body::Xl(Xl::new(catalog.buses()[bus].name.clone(), xl));
+                sink.event(Event { time_ns: xl.time_ns, class: Class::Bulk, body });
             }
         }
     }

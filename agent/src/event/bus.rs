@@ -1,8 +1,10 @@
 //! What events say of buses.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
-use serde::Serialize;
+use can_decoders::XlFrame;
+use serde::{Serialize, Serializer};
 
 /// How one bus is, and its counters since the agent's start. What is not known is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -43,7 +45,7 @@ pub struct BusHealth {
     pub too_short: u64,
     /// Transmit error counter of the controller.
     pub tx_errors: Option<u16>,
-    /// CAN XL frames: counted, not decoded; not among `frames`.
+    /// CAN XL frames: not decoded, and not among `frames`.
     pub xl_frames: u64,
     /// What came from the interface and is no frame.
     pub unreadable: u64,
@@ -102,6 +104,44 @@ pub struct Blind {
     pub cause: BlindCause,
     /// How many frames were missed; `None` when nobody knows.
     pub frames: Option<u64>,
+}
+
+/// Body of kind `xl`: a CAN XL frame as it came (CiA 610-1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Xl {
+    /// Acceptance field.
+    pub af: u32,
+    /// The bus.
+    pub bus: Arc<str>,
+    /// Service data unit type.
+    pub sdt: u8,
+    /// Simple extended content.
+    pub sec: bool,
+    /// The payload: a byte string; in JSON, hexadecimal digits.
+    #[serde(serialize_with = "bytes")]
+    pub data: Box<[u8]>,
+    /// Virtual CAN network identifier.
+    pub vcid: u8,
+    /// Priority identifier.
+    pub priority: u16,
+}
+
+impl Xl {
+    pub(crate) fn new(bus: Arc<str>, frame: &XlFrame) -> Self {
+        let XlFrame { priority, vcid, sec, sdt, af, .. } = *frame;
+        Self { af, bus, sdt, sec, data: frame.payload.clone(), vcid, priority }
+    }
+}
+
+fn bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    if !serializer.is_human_readable() {
+        return serializer.serialize_bytes(bytes);
+    }
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    serializer.serialize_str(&text)
 }
 
 /// Why frames were not heard.

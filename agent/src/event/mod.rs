@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus};
+pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, Xl};
 
 /// Version of the envelope. Backends must ignore keys that they do not know.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -158,6 +158,8 @@ pub enum Body {
     Signals(Signals),
     /// Aggregates of signals over a period.
     Aggregates(Aggregates),
+    /// A CAN XL frame.
+    Xl(Xl),
 }
 
 impl Body {
@@ -174,6 +176,7 @@ impl Body {
             Self::Model(_) => "model",
             Self::Signals(_) => "signals",
             Self::Aggregates(_) => "aggregates",
+            Self::Xl(_) => "xl",
         }
     }
 }

@@ -44,6 +44,15 @@ fn samples() -> Vec<Event> {
             frames: Some(12),
         }),
         Body::Bus(BusStatus { bus: "can0".into(), health: known() }),
+        Body::Xl(Xl {
+            af: 0xDEAD_BEEF,
+            bus: "can0".into(),
+            sdt: 3,
+            sec: true,
+            data: [1, 2, 255].into(),
+            vcid: 7,
+            priority: 0x7FF,
+        }),
         Body::Gap(Gap {
             cause: LossCause::Quota,
             count: 3,
@@ -162,7 +171,7 @@ fn variants() -> Vec<Event> {
             }
             Body::Message(message) => with(Body::Message(MessageState { state: "back", ..message.clone() })),
             Body::Model(model) => with(Body::Model(ModelState { state: "refused", ..model.clone() })),
-            Body::Signals(_) | Body::Aggregates(_) => {}
+            Body::Signals(_) | Body::Aggregates(_) | Body::Xl(_) => {}
         }
     }
     events
@@ -210,8 +219,9 @@ fn the_schema_refuses_what_is_no_event() {
             let mut changed = body.clone();
             changed.remove(key);
             judge(change("body", Value::Map(changed.clone())), false, &format!("body without {key:?}"));
-            changed.insert(key.clone(), Value::Bytes(vec![0]));
-            judge(change("body", Value::Map(changed)), false, &format!("bytes as {key:?}"));
+            let other = if matches!(body[key], Value::Bytes(_)) { Value::Null } else { Value::Bytes(vec![0]) };
+            changed.insert(key.clone(), other);
+            judge(change("body", Value::Map(changed)), false, &format!("another type of {key:?}"));
         }
     }
 }
@@ -257,6 +267,14 @@ fn golden_bytes() {
             "6456494e31"
         )
     );
+}
+
+/// As JSON, a payload is text.
+#[test]
+fn bytes_are_hexadecimal_digits_in_json() {
+    let xl = samples().into_iter().find_map(|event| if let Body::Xl(xl) = event.body { Some(xl) } else { None });
+    let json = serde_json::to_value(xl.unwrap()).unwrap();
+    assert_eq!(json["data"], "0102ff");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::SocketCanError;
 use super::chatter::Chatter;
 use super::interface::Link;
 use super::order::{ON_THE_WAY_NS, Read};
-use super::passive::{Listening, PassiveBus, Taken};
+use super::passive::{Heard, Listening, PassiveBus, Taken};
 use super::receive::Receiver;
 use crate::engine::{Missed, Notice, Report};
 use crate::event::{BlindCause, BusState};
@@ -211,10 +211,13 @@ impl LiveBus {
         limit: usize,
         (now, now_ns): (Instant, u64),
         notices: &mut Vec<Notice>,
-        each: impl FnMut(Frame),
+        mut each: impl FnMut(Frame),
     ) -> Read {
         let State::Open(open) = &mut self.state else { return Read::Drained(now_ns) };
-        let (taken, result) = open.socket.take(receiver, limit, now_ns, each);
+        let (taken, result) = open.socket.take(receiver, limit, now_ns, |heard| match heard {
+            Heard::Frame(frame) => each(frame),
+            Heard::Xl(xl) => notices.push(Notice::Xl(xl)),
+        });
         let Taken { messages, dropped, dropped_between: (from, to), xl, unreadable } = taken;
         let last_ns = open.socket.last_ns();
         let drained = match result {

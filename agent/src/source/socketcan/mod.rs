@@ -19,7 +19,7 @@ mod stamp;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use can_decoders::{BusId, CanId, Frame};
+use can_decoders::{BusId, CanId, Frame, XL_BYTES};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket;
@@ -41,6 +41,8 @@ const GATHER: Duration = Duration::from_millis(4);
 const SLEEP_NS: i64 = 500_000_000;
 /// A change of any link makes all interfaces be looked at, but no more often than this.
 const LINKS_LOOK: Duration = Duration::from_millis(100);
+/// Bytes of the largest frame that is no CAN XL frame.
+const FD_BYTES: usize = size_of::<libc::canfd_frame>();
 /// Marks the descriptor that tells of changed links.
 const LINKS: u64 = u64::MAX;
 
@@ -76,11 +78,13 @@ pub struct Listen {
     pub only_known: bool,
     /// Bytes of frames that the kernel keeps until they are read.
     pub receive_buffer: usize,
+    /// Send CAN XL frames on as they are.
+    pub forward_xl: bool,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { allow_acknowledge: false, only_known: false, receive_buffer: 8 << 20 }
+        Self { allow_acknowledge: false, only_known: false, receive_buffer: 8 << 20, forward_xl: false }
     }
 }
 
@@ -120,7 +124,7 @@ impl SocketCan {
         let buses = catalog.buses().iter().zip(0u8..).enumerate().map(|(i, (bus, number))| {
             let listen = listen.get(i).cloned().unwrap_or_default();
             let only = if listen.only_known { known(catalog, i) } else { Vec::new() };
-            let listening = Listening { receive_buffer: listen.receive_buffer, only };
+            let listening = Listening { receive_buffer: listen.receive_buffer, only, forward_xl: listen.forward_xl };
             let interface = bus.name.to_string();
             let options = BusOptions { interface, allow_acknowledge: listen.allow_acknowledge, listening };
             LiveBus::new(BusId(number), options, now, now_ns)
@@ -135,7 +139,7 @@ impl SocketCan {
             links,
             links_changed: false,
             links_looked: now,
-            receiver: Receiver::new(),
+            receiver: Receiver::new(if listen.iter().any(|listen| listen.forward_xl) { XL_BYTES } else { FD_BYTES }),
             notices: Vec::new(),
             more: false,
             last_read: None,

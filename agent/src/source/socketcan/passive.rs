@@ -6,13 +6,17 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use can_decoders::{BusId, CanId, Frame, FrameKind};
+use can_decoders::{BusId, CanId, Frame, FrameKind, XlFrame};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socketcan::{CanFdSocket, CanFilter, Socket, SocketOptions};
 
 use super::receive::{Ancillary, Receiver};
 use super::stamp::StampChoice;
 use crate::runtime::clock::wall_ns;
+
+/// `CAN_RAW_XL_VCID_OPTS` and `CAN_RAW_XL_VCID_RX_FILTER` of `linux/can/raw.h`.
+const CAN_RAW_XL_VCID_OPTS: libc::c_int = 8;
+const XL_VCID_RX_FILTER: u8 = 0x04;
 
 /// The kernel takes no more filters on one socket.
 pub(super) const MAX_FILTERS: usize = 512;
@@ -24,6 +28,17 @@ pub(super) struct Listening {
     pub(super) receive_buffer: usize,
     /// Only these identifiers; all when empty.
     pub(super) only: Vec<CanId>,
+    /// Pass CAN XL frames on; else they are counted only.
+    pub(super) forward_xl: bool,
+}
+
+/// What was heard.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// A classic or FD frame.
+    Frame(Frame),
+    /// A CAN XL frame that is to be passed on.
+    Xl(XlFrame),
 }
 
 /// See the module's documentation.
@@ -31,6 +46,7 @@ pub(super) struct Listening {
 pub(super) struct PassiveBus {
     socket: CanFdSocket,
     bus: BusId,
+    forward_xl: bool,
     stamps: StampChoice,
     /// The kernel's count of drops when it was last told.
     dropped: u32,
@@ -46,7 +62,7 @@ pub(super) struct Taken {
     pub(super) dropped: u64,
     /// Stamps of the frames before the first and after the last of those drops, nanoseconds.
     pub(super) dropped_between: (u64, u64),
-    /// CAN XL frames: heard and counted, but nothing here reads them.
+    /// CAN XL frames.
     pub(super) xl: u64,
     /// Messages that are not frames as we know them.
     pub(super) unreadable: u64,
@@ -62,6 +78,8 @@ impl PassiveBus {
         socket.set_nonblocking(true)?;
         // Kernels before 6.2 do not know them.
         let _ = socket.set_socket_option_int(libc::SOL_CAN_RAW, libc::CAN_RAW_XL_FRAMES, 1);
+        // Since 6.9, those of virtual networks come only where they are asked for: here, all.
+        let _ = socket.set_socket_option_bytes(libc::SOL_CAN_RAW, CAN_RAW_XL_VCID_OPTS, &[XL_VCID_RX_FILTER, 0, 0, 0]);
         // Frames of other programs on this computer are heard like those from the wire.
         socket.set_error_filter_accept_all()?;
         if !listening.only.is_empty() {
@@ -80,7 +98,8 @@ impl PassiveBus {
                 | libc::SOF_TIMESTAMPING_RAW_HARDWARE,
         )?;
         set_receive_buffer(&socket, listening.receive_buffer, warn)?;
-        Ok(Self { socket, bus, stamps: StampChoice::default(), dropped: 0, last_ns: wall_ns() })
+        let forward_xl = listening.forward_xl;
+        Ok(Self { socket, bus, forward_xl, stamps: StampChoice::default(), dropped: 0, last_ns: wall_ns() })
     }
 
     /// Has `epoll` tell, by `token`, when something is pending.
@@ -105,7 +124,7 @@ impl PassiveBus {
         receiver: &mut Receiver,
         limit: usize,
         read_ns: u64,
-        each: impl FnMut(Frame),
+        each: impl FnMut(Heard),
     ) -> (Taken, io::Result<()>) {
         let mut taken = Taken::default();
         let mut each = each;
@@ -121,9 +140,18 @@ impl PassiveBus {
                     taken.dropped += new;
                 }
                 self.last_ns = time_ns;
+                if XlFrame::is_xl(bytes) {
+                    taken.xl += 1;
+                    if self.forward_xl {
+                        match XlFrame::read(bytes, time_ns, self.bus) {
+                            Some(xl) => each(Heard::Xl(xl)),
+                            None => taken.unreadable += 1,
+                        }
+                    }
+                    return;
+                }
                 match frame(bytes, time_ns, self.bus) {
-                    Some(frame) => each(frame),
-                    None if is_xl(bytes) => taken.xl += 1,
+                    Some(frame) => each(Heard::Frame(frame)),
                     None => taken.unreadable += 1,
                 }
             });
@@ -166,12 +194,6 @@ fn newly(known: &mut u32, total: u32) -> u64 {
     }
     *known = total;
     new.into()
-}
-
-/// `struct canxl_frame` has a flag where the others have a length, which never is that large. Only its beginning is here.
-fn is_xl(bytes: &[u8]) -> bool {
-    const XLF: u8 = 0x80;
-    bytes.get(4).is_some_and(|flags| flags & XLF != 0)
 }
 
 /// Reads `struct can_frame` or `struct canfd_frame`; `None` for what is neither.
@@ -266,9 +288,6 @@ mod tests {
         assert_eq!(read(&raw(1, 255, 0, 72)), None);
         assert_eq!(read(&raw(1, 13, 0, 72)), None, "no length of FD");
         assert_eq!(read(&raw(1, 8, 0, 17)), None);
-        assert!(!is_xl(&[]) && !is_xl(&raw(1, 9, 0, 16)) && !is_xl(&raw(1, 64, 0xFF, 72)));
-        // Priority 1, an XL frame (0x80) of 1000 bytes, cut off.
-        let xl = raw(1, 0x80, 3, 72);
-        assert!(read(&xl).is_none() && is_xl(&xl));
+        assert!(!XlFrame::is_xl(&[]) && !XlFrame::is_xl(&raw(1, 9, 0, 16)) && !XlFrame::is_xl(&raw(1, 64, 0xFF, 72)));
     }
 }

@@ -5,13 +5,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Messages taken with one call, at most.
 pub(super) const AT_ONCE: usize = 64;
-/// Bytes of the largest frame: `struct canfd_frame`.
-const FRAME_BYTES: usize = size_of::<libc::canfd_frame>();
 /// Room for what comes with a frame: two kinds of stamps, the count of drops.
 const CONTROL_BYTES: usize = 160;
 /// `SO_TIMESTAMPING_NEW` of kernels with 64-bit times on 32-bit computers.
@@ -35,14 +33,18 @@ pub(super) struct Ancillary {
 
 /// Buffers, shared by all sockets.
 pub(super) struct Receiver {
-    frames: Box<[[u8; FRAME_BYTES]; AT_ONCE]>,
+    /// One after the other.
+    frames: Box<[u8]>,
+    frame_bytes: usize,
     controls: Box<[Control; AT_ONCE]>,
 }
 
 impl Receiver {
-    pub(super) fn new() -> Self {
+    /// For frames of up to `frame_bytes`; longer ones are cut off.
+    pub(super) fn new(frame_bytes: usize) -> Self {
         Self {
-            frames: Box::new([[0; FRAME_BYTES]; AT_ONCE]),
+            frames: vec![0; frame_bytes * AT_ONCE].into(),
+            frame_bytes,
             controls: Box::new([Control([0; CONTROL_BYTES]); AT_ONCE]),
         }
     }
@@ -63,9 +65,9 @@ impl Receiver {
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { MaybeUninit::zeroed().assume_init() };
         for (((frame, control), part), header) in
-            self.frames.iter_mut().zip(&mut *self.controls).zip(&mut parts).zip(&mut headers)
+            self.frames.chunks_exact_mut(self.frame_bytes).zip(&mut *self.controls).zip(&mut parts).zip(&mut headers)
         {
-            *part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: FRAME_BYTES };
+            *part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
@@ -83,8 +85,8 @@ impl Receiver {
             )
         };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        for (header, frame) in headers.iter().zip(self.frames.iter()).take(received) {
-            let length = (header.msg_len as usize).min(FRAME_BYTES);
+        for (header, frame) in headers.iter().zip(self.frames.chunks_exact(self.frame_bytes)).take(received) {
+            let length = (header.msg_len as usize).min(frame.len());
             each(&frame[..length], ancillary(&header.msg_hdr));
         }
         Ok(received)
@@ -159,7 +161,8 @@ mod tests {
             | nix::sys::socket::TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
         nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Timestamping, &flags).unwrap();
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut receiver = Receiver::new();
+        const FRAME_BYTES: usize = 72;
+        let mut receiver = Receiver::new(FRAME_BYTES);
         let nothing = receiver.receive(socket.as_fd(), 10, |_, _| panic!()).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         let before = crate::runtime::clock::wall_ns();
