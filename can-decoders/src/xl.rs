@@ -77,7 +77,7 @@ mod tests {
         bytes.extend([flags, 3]);
         bytes.extend(length.to_ne_bytes());
         bytes.extend(af.to_ne_bytes());
-        bytes.extend((0..payload).map(|i| i as u8));
+        bytes.extend((0..payload).map(|i| i.to_le_bytes()[0]));
         bytes
     }
 
