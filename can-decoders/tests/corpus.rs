@@ -4,11 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a test's report, and so is its output")]
 
+mod reference;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use can_decoders::candump::Options;
-use can_decoders::{Database, LogReader, Plan};
+use can_decoders::dbc::{ByteOrder, Encoding, MessageDef, Multiplexing};
+use can_decoders::{Database, LogReader, Plan, Raw, Validity};
+use reference::{Layout, reference_active, reference_bits, reference_value};
 
 fn corpus() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -63,6 +67,121 @@ fn all_dbc_files_load() {
     println!("{files} files, {messages} messages, {signals} signals, {warnings} warnings, refused: {refused:#?}");
     let expected: Vec<&str> = REFUSED.iter().map(|(file, _)| *file).collect();
     assert_eq!(refused.keys().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+/// The layouts of a message; a signal that is never reported is selected by no value of itself.
+fn layouts(message: &MessageDef) -> Vec<Layout> {
+    let layout = |(index, signal): (usize, &can_decoders::dbc::SignalDef)| Layout {
+        start: signal.start,
+        bits: signal.bits,
+        little: signal.order == ByteOrder::Little,
+        signed: signal.encoding == Encoding::Signed,
+        float: matches!(signal.encoding, Encoding::Float32 | Encoding::Float64),
+        factor: signal.factor,
+        offset: signal.offset,
+        selected: match &signal.multiplexing {
+            Multiplexing::Always => None,
+            Multiplexing::Selected { selector, ranges } => {
+                Some((*selector, ranges.iter().map(|range| (*range.start(), *range.end())).collect()))
+            }
+            Multiplexing::Never => Some((index, Vec::new())),
+        },
+    };
+    message.signals.iter().enumerate().map(layout).collect()
+}
+
+/// All zeros, all ones, random ones, and for each multiplexed signal one that selects it.
+fn payloads(layouts: &[Layout], length: usize, random: &mut impl FnMut() -> u8) -> Vec<Vec<u8>> {
+    let mut payloads = vec![vec![0; length], vec![0xFF; length]];
+    for _ in 0..8 {
+        payloads.push((0..length).map(|_| random()).collect());
+        payloads.push((0..length).map(|_| random() % 8).collect());
+    }
+    for layout in layouts {
+        let mut payload: Vec<u8> = (0..length).map(|_| random()).collect();
+        let mut below = layout;
+        while let Some((selector, ranges)) = &below.selected
+            && let Some((raw, _)) = ranges.first()
+        {
+            below = &layouts[*selector];
+            put(below, *raw, &mut payload);
+        }
+        if below.start != layout.start || below.bits != layout.bits {
+            payloads.push(payload);
+        }
+    }
+    payloads
+}
+
+fn put(layout: &Layout, raw: u64, payload: &mut [u8]) {
+    let mut position = layout.start;
+    for n in 0..layout.bits {
+        let (at, bit) = if layout.little { (layout.start + n, n) } else { (position, layout.bits - 1 - n) };
+        if let Some(byte) = payload.get_mut(at as usize / 8) {
+            *byte = *byte & !(1 << (at % 8)) | u8::from(raw >> bit & 1 == 1) << (at % 8);
+        }
+        position = if position.is_multiple_of(8) { position + 15 } else { position.wrapping_sub(1) };
+    }
+}
+
+/// Also the files that other decoders refuse; and what is encoded again is what it was.
+#[test]
+fn every_value_is_that_of_a_decoder_that_goes_bit_by_bit() {
+    let Some(data) = corpus() else { return };
+    let (mut payload_count, mut values, mut encoded) = (0, 0, 0);
+    let mut seed = 1_u64;
+    let mut random = || {
+        // Knuth's MMIX generator.
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed.to_be_bytes()[1]
+    };
+    for path in dbc_files(&data) {
+        let database = Database::load(&path).unwrap();
+        let definitions = database.messages().to_vec();
+        let plan = Plan::compile(&[database]);
+        for definition in &definitions {
+            let message = plan.find(definition.id).unwrap();
+            let layouts = layouts(definition);
+            let first = plan.message(message).signals.start;
+            for payload in payloads(&layouts, definition.size, &mut random) {
+                payload_count += 1;
+                let place = || format!("{}: {} {payload:02X?}", path.display(), definition.name);
+                let mut samples = plan.decode(message, &payload).signals();
+                for (index, layout) in (0..).zip(&layouts) {
+                    if !reference_active(&layouts, index as usize, &payload) {
+                        continue;
+                    }
+                    let sample = samples.next().unwrap_or_else(|| panic!("{}", place()));
+                    assert_eq!(sample.signal.0, first + index, "{}", place());
+                    let Some(bits) = reference_bits(layout, &payload) else {
+                        assert_eq!(sample.validity, Validity::Short, "{}", place());
+                        continue;
+                    };
+                    values += 1;
+                    let (raw, value) = reference_value(layout, bits);
+                    let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
+                    match (sample.raw, raw) {
+                        (Raw::Float(a), Raw::Float(b)) => assert!(same(a, b), "{}", place()),
+                        (a, b) => assert_eq!(a, b, "{}", place()),
+                    }
+                    assert!(same(sample.value, value), "{}: {} instead of {value}", place(), sample.value);
+                    // Above 48 bits a double cannot tell all raw values apart once they are scaled.
+                    let is_raw = layout.factor == 1.0 && layout.offset == 0.0;
+                    let tells_apart = if layout.float { is_raw } else { layout.bits <= 48 };
+                    if sample.validity == Validity::Valid && layout.factor != 0.0 && tells_apart {
+                        encoded += 1;
+                        let mut again: Vec<u8> = payload.iter().map(|byte| !byte).collect();
+                        plan.encode(message, &[(sample.signal, sample.value)], &mut again)
+                            .unwrap_or_else(|error| panic!("{}: {error}", place()));
+                        assert_eq!(reference_bits(layout, &again), Some(bits), "{}: {:?}", place(), sample);
+                    }
+                }
+                assert!(samples.next().is_none(), "{}", place());
+            }
+        }
+    }
+    println!("{payload_count} payloads, {values} values, {encoded} encoded again");
+    assert!(values > 500_000 && encoded > 500_000);
 }
 
 fn reference(path: &Path) -> Vec<f64> {
