@@ -421,6 +421,10 @@ fn check_looks_at_the_source_and_the_uplink() {
     for (text, words) in [
         (text.replace("\"can1\"", "\"*\"") + socketcan, ["bad.toml:26: ", "\"*\""]),
         (format!("[vehicle]\nid = \"a\"\n{socketcan}"), ["bad.toml:4: ", "[[bus]]"]),
+        (
+            text.replace("name = \"can1\"", "name = \"can1\"\nonly_known = true\nforward_xl = true") + socketcan,
+            ["bad.toml:9: ", "exclude each other"],
+        ),
         (text.clone() + mqtts, ["bad.toml: [uplink.mqtt]: ", "gone.pem"]),
         (
             text.clone() + "\n[outbox]\ndir = \"outbox\"\nquota_mib = 20000\n",

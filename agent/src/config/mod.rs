@@ -330,6 +330,11 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
 }
 
 fn listen(reader: &Reader, raw: &raw::Bus) -> Result<Listen, ConfigError> {
+    if raw.only_known && raw.forward_xl {
+        let text =
+            "`only_known` and `forward_xl` exclude each other: the kernel's filters know no CAN XL; leave one out";
+        return Err(reader.error(&raw.name, text));
+    }
     let kib = reader.in_range("bus.receive_buffer_kib", &raw.receive_buffer_kib, 4..=64 << 10)?;
     Ok(Listen {
         allow_acknowledge: raw.allow_acknowledge,

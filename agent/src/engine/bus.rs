@@ -22,7 +22,7 @@ use crate::event::{Blind, BlindCause, Body, BusHealth, BusState, BusStatus, Clas
 pub(super) const PERIOD_NS: u64 = 1_000_000_000;
 
 /// An interface that counts what its controller lost says so within this time of the error frame.
-const OVERFLOW_NS: u64 = 2 * PERIOD_NS;
+pub(super) const OVERFLOW_NS: u64 = 2 * PERIOD_NS;
 
 /// What the interface says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,8 @@ pub(super) struct BusMonitor {
     /// Since when an error frame tells of frames lost in the controller, and the interface has not said how many; 0 when
     /// there are none.
     overflow_ns: u64,
+    /// Until when the interface has said how many.
+    counted_ns: u64,
     told: Option<BusState>,
     told_ns: u64,
 }
@@ -125,7 +127,7 @@ impl BusMonitor {
         if error.protocol || error.no_acknowledgement {
             self.bits.0 += ERROR_BITS;
         }
-        if error.overflow && self.overflow_ns == 0 {
+        if error.overflow && self.overflow_ns == 0 && now_ns > self.counted_ns {
             self.overflow_ns = now_ns;
         }
         health.transceiver_errors += u64::from(error.transceiver);
@@ -213,14 +215,14 @@ impl BusMonitor {
     /// A time in which frames were missed.
     pub(super) fn missed(&mut self, missed: &Missed) {
         if missed.cause == BlindCause::Overflow {
-            self.overflow_ns = 0;
+            (self.overflow_ns, self.counted_ns) = (0, missed.to_ns);
         }
     }
 
     /// The event about what error frames say was lost in the controller, when the interface has not said in time how much
     /// that was.
-    pub(super) fn overflowed(&mut self, bus: &Arc<str>, now_ns: u64) -> Option<Event> {
-        if self.overflow_ns == 0 || now_ns < self.overflow_ns + OVERFLOW_NS {
+    pub(super) fn overflowed(&mut self, bus: &Arc<str>, now_ns: u64, patience_ns: u64) -> Option<Event> {
+        if self.overflow_ns == 0 || now_ns < self.overflow_ns + patience_ns {
             return None;
         }
         let from = std::mem::take(&mut self.overflow_ns);
@@ -229,7 +231,8 @@ impl BusMonitor {
 
     /// The clock jumped: the second that was being measured does not count.
     pub(super) fn time_jumped(&mut self) {
-        (self.last_ns, self.bits, self.told_ns, self.overflow_ns) = (0, (0, 0), 0, 0);
+        (self.last_ns, self.bits, self.told_ns) = (0, (0, 0), 0);
+        (self.overflow_ns, self.counted_ns) = (0, 0);
     }
 
     /// Tells a change, at most once a period; what comes too early is told at the next measurement.

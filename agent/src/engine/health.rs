@@ -94,25 +94,26 @@ impl HealthMonitor {
     }
 
     /// What a live source says beside frames.
-    pub(super) fn notice(&mut self, notice: &Notice, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
+    pub(super) fn notice(&mut self, notice: Notice, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
         match notice {
             Notice::Report(report) => {
                 let Some(bus) = catalog.route(report.bus) else { return };
                 let (health, monitor) = (&mut self.buses[bus].0, &mut self.monitors[bus]);
-                monitor.report(report, health);
+                monitor.report(&report, health);
                 monitor.tell(bus, health, catalog, now_ns, sink);
             }
             Notice::Missed(missed) => {
                 let Some(bus) = catalog.route(missed.bus) else { return };
-                self.monitors[bus].missed(missed);
-                let Missed { cause, from_ns: from, to_ns: to, frames, .. } = *missed;
+                self.monitors[bus].missed(&missed);
+                let Missed { cause, from_ns: from, to_ns: to, frames, .. } = missed;
                 let bus = catalog.buses()[bus].name.clone();
                 sink.event(bus::blind(Blind { to, bus, from, cause, frames }, now_ns));
             }
             Notice::Xl(xl) => {
                 let Some(bus) = catalog.route(xl.bus) else { return };
+                let time_ns = xl.time_ns;
                 let body = Body::Xl(Xl::new(catalog.buses()[bus].name.clone(), xl));
-                sink.event(Event { time_ns: xl.time_ns, class: Class::Bulk, body });
+                sink.event(Event { time_ns, class: Class::Bulk, body });
             }
         }
     }
@@ -122,7 +123,16 @@ impl HealthMonitor {
         for (bus, ((health, _), monitor)) in self.buses.iter_mut().zip(&mut self.monitors).enumerate() {
             monitor.tick(bus, health, state, catalog, now_ns);
             monitor.tell(bus, health, catalog, now_ns, sink);
-            if let Some(event) = monitor.overflowed(&catalog.buses()[bus].name, now_ns) {
+            if let Some(event) = monitor.overflowed(&catalog.buses()[bus].name, now_ns, bus::OVERFLOW_NS) {
+                sink.event(event);
+            }
+        }
+    }
+
+    /// What waits to be told waits no longer: the end, or a jump of the clock.
+    pub(super) fn flush(&mut self, catalog: &Catalog, now_ns: u64, sink: &mut impl Sink) {
+        for (bus, monitor) in catalog.buses().iter().zip(&mut self.monitors) {
+            if let Some(event) = monitor.overflowed(&bus.name, now_ns, 0) {
                 sink.event(event);
             }
         }

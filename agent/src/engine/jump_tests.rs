@@ -162,3 +162,28 @@ fn a_step_back_without_frames_is_a_jump() {
     assert_eq!(engine.now_ns(), START + 19_950 * MS);
     assert_eq!(kinds(&events), ["message"], "the one that was heard is missed");
 }
+
+/// A grid point at the very time of a frame after a step back has not seen that frame, as any other.
+#[test]
+fn a_grid_point_after_a_step_back_sees_the_frames_before_it() {
+    let catalog = catalog(&["can0"]);
+    let collector = collect(&catalog, "Motor.Speed", Mode::OnChange { heartbeat_ns: 0 }, 0.0);
+    let mut engine = Engine::new(catalog, HEALTH, vec![collector], vec![]);
+    let mut events = Vec::new();
+    engine.frame(&motor(HOUR, 1), &mut events);
+    engine.advance(START + (HOUR + 5000) * MS, &mut events);
+    events.clear();
+    // START is a grid point.
+    engine.frame(&motor(0, 84), &mut events);
+    engine.advance(START + 5000 * MS, &mut events);
+    let sent: Vec<(u64, Option<f64>)> = events
+        .iter()
+        .filter_map(|e| {
+            let Body::Signals(signals) = &e.body else { return None };
+            Some((e.time_ns, signals.values.entries()[0].1))
+        })
+        .filter(|(_, value)| value.is_some())
+        .collect();
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].0 > START, "{sent:?}");
+}

@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// What a live source says beside frames: states of interfaces, and times in which frames were missed.
-    pub fn notice(&mut self, notice: &bus::Notice, sink: &mut impl Sink) {
+    pub fn notice(&mut self, notice: bus::Notice, sink: &mut impl Sink) {
         // Before the first frame the engine has no time of its own.
         let now_ns = if self.now_ns == 0 { notice.time_ns() } else { self.now_ns };
         self.health.notice(notice, &self.catalog, now_ns, sink);
@@ -205,14 +205,12 @@ impl Engine {
         if now_ns == 0 {
             return;
         }
-        if now_ns < self.next_due_ns {
-            if self.now_ns.saturating_sub(now_ns) > BACK_NS {
-                self.jump(now_ns, sink);
-            }
+        let back = self.now_ns.saturating_sub(now_ns) > BACK_NS;
+        if now_ns < self.next_due_ns && !back {
             self.now_ns = self.now_ns.max(now_ns);
             return;
         }
-        if self.now_ns == 0 || now_ns - self.now_ns > JUMP_NS {
+        if self.now_ns == 0 || back || now_ns.saturating_sub(self.now_ns) > JUMP_NS {
             self.jump(now_ns, sink);
         }
         while let Some(timer) = self.timers.iter_mut().min_by_key(|t| t.due_ns) {
@@ -242,12 +240,14 @@ impl Engine {
             for collector in &mut self.collectors {
                 collector.tick(&self.state, self.now_ns, sink);
             }
+            self.health.flush(&self.catalog, self.now_ns, sink);
             self.health.tell(&self.catalog, self.now_ns, sink);
         }
     }
 
     fn jump(&mut self, now_ns: u64, sink: &mut impl Sink) {
         if self.now_ns != 0 {
+            self.health.flush(&self.catalog, self.now_ns, sink);
             self.health.time_jump();
             // What was collected before it goes out with the time before it.
             for collector in &mut self.collectors {

@@ -1,6 +1,5 @@
 //! What events say of buses.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use can_decoders::XlFrame;
@@ -117,7 +116,7 @@ pub struct Xl {
     pub sdt: u8,
     /// Simple extended content.
     pub sec: bool,
-    /// The payload: a byte string; in JSON, hexadecimal digits.
+    /// The payload: a byte string; in JSON, base64url.
     #[serde(serialize_with = "bytes")]
     pub data: Box<[u8]>,
     /// Virtual CAN network identifier.
@@ -127,9 +126,9 @@ pub struct Xl {
 }
 
 impl Xl {
-    pub(crate) fn new(bus: Arc<str>, frame: &XlFrame) -> Self {
-        let XlFrame { priority, vcid, sec, sdt, af, .. } = *frame;
-        Self { af, bus, sdt, sec, data: frame.payload.clone(), vcid, priority }
+    pub(crate) fn new(bus: Arc<str>, frame: XlFrame) -> Self {
+        let XlFrame { priority, vcid, sec, sdt, af, payload, .. } = frame;
+        Self { af, bus, sdt, sec, data: payload, vcid, priority }
     }
 }
 
@@ -137,11 +136,7 @@ fn bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> 
     if !serializer.is_human_readable() {
         return serializer.serialize_bytes(bytes);
     }
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    serializer.serialize_str(&text)
+    serializer.serialize_str(&super::base64url(bytes))
 }
 
 /// Why frames were not heard.

@@ -400,5 +400,23 @@ pub fn round_score(x: f64) -> f64 {
     str::from_utf8(&text[..text.len() - free]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(x)
 }
 
+/// Bytes as text, where JSON has none (RFC 4648, section 5, without padding).
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut word = 0u32;
+        for i in 0..3 {
+            word = word << 8 | u32::from(chunk.get(i).copied().unwrap_or(0));
+        }
+        // n bytes need n + 1 digits of six bits.
+        for i in 0..=chunk.len() {
+            let digit = word >> (18 - 6 * i) & 63;
+            text.push(char::from(DIGITS[digit as usize]));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests;

@@ -266,7 +266,7 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
         shell.frames += batch.len() as u64;
         parts.source.notices(&mut notices);
         for notice in notices.drain(..) {
-            parts.engine.notice(&notice, &mut events);
+            parts.engine.notice(notice, &mut events);
         }
         parts.engine.advance(now_ns, &mut events);
         let (bad_lines, engine_ns) = (parts.source.bad_lines(), parts.engine.now_ns());
@@ -283,9 +283,14 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             Err(error) => break Err(error.into()),
         }
     };
-    parts.source.finish(&mut notices);
+    batch.clear();
+    parts.source.finish(&mut batch, &mut notices);
+    for frame in &batch {
+        parts.engine.frame(frame, &mut events);
+    }
+    shell.frames += batch.len() as u64;
     for notice in notices.drain(..) {
-        parts.engine.notice(&notice, &mut events);
+        parts.engine.notice(notice, &mut events);
     }
     parts.engine.finish(&mut events);
     if shell.first_ns > 0 {

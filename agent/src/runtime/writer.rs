@@ -3,7 +3,7 @@
 //! A commit costs a flush of the disk, so events wait for one a little, unless they are important:
 //! whatever is `critical` or `alert` is committed as soon as the queue has been emptied.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +14,8 @@ use crate::uplink::Waker;
 
 /// Events between the engine and the outbox, at most.
 const QUEUE: usize = 8192;
+/// Of these, of class bulk: what comes frame by frame must not take the room of alerts.
+const BULK: usize = 1024;
 /// How long an event may wait for others to be committed with.
 const LINGER: Duration = Duration::from_millis(250);
 /// Commit at least every so many events.
@@ -32,12 +34,19 @@ struct Dropped {
 pub(super) struct Queue {
     sender: SyncSender<Event>,
     dropped: Arc<Dropped>,
+    /// Events of class bulk in the queue.
+    bulk: Arc<AtomicUsize>,
     live: bool,
 }
 
 impl Queue {
     /// Passes an event on. When the queue is full, waits if the source can, else drops and counts.
     pub(super) fn send(&self, event: Event) {
+        let is_bulk = event.class == Class::Bulk;
+        if is_bulk && self.bulk.fetch_add(1, Ordering::Relaxed) >= BULK && self.live {
+            self.bulk.fetch_sub(1, Ordering::Relaxed);
+            return self.drop_event(&event);
+        }
         let failed = if self.live {
             match self.sender.try_send(event) {
                 Ok(()) => return,
@@ -49,7 +58,14 @@ impl Queue {
                 Err(error) => error.0,
             }
         };
-        self.dropped.open[failed.class.rank()].fetch_add(1, Ordering::Relaxed);
+        if is_bulk {
+            self.bulk.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.drop_event(&failed);
+    }
+
+    fn drop_event(&self, event: &Event) {
+        self.dropped.open[event.class.rank()].fetch_add(1, Ordering::Relaxed);
         self.dropped.total.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -63,6 +79,7 @@ impl Queue {
 pub(super) struct Writer {
     receiver: Receiver<Event>,
     dropped: Arc<Dropped>,
+    bulk: Arc<AtomicUsize>,
     outbox: Arc<Mutex<dyn Outbox>>,
     waker: Waker,
     last_log: Option<Instant>,
@@ -72,8 +89,9 @@ impl Writer {
     pub(super) fn new(outbox: Arc<Mutex<dyn Outbox>>, waker: Waker, live: bool) -> (Queue, Self) {
         let (sender, receiver) = sync_channel(QUEUE);
         let dropped = Arc::new(Dropped::default());
-        let queue = Queue { sender, dropped: dropped.clone(), live };
-        (queue, Self { receiver, dropped, outbox, waker, last_log: None })
+        let bulk = Arc::new(AtomicUsize::new(0));
+        let queue = Queue { sender, dropped: dropped.clone(), bulk: bulk.clone(), live };
+        (queue, Self { receiver, dropped, bulk, outbox, waker, last_log: None })
     }
 
     /// Until the queue's other end is gone and everything is committed.
@@ -95,6 +113,9 @@ impl Writer {
                         }
                         waiting += 1;
                         urgent |= event.class <= Class::Alert;
+                        if event.class == Class::Bulk {
+                            self.bulk.fetch_sub(1, Ordering::Relaxed);
+                        }
                         failure = outbox.append(&event).err().or(failure);
                     }
                     drop(outbox);

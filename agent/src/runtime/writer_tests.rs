@@ -99,3 +99,27 @@ fn a_queue_without_a_writer_counts_what_it_cannot_pass_on() {
         assert_eq!(queue.overflowed(), 1);
     }
 }
+
+/// What comes frame by frame fills its own share of the queue, and no more.
+#[test]
+fn bulk_does_not_take_the_room_of_alerts() {
+    let outbox = outbox();
+    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), true);
+    for _ in 0..2 * QUEUE {
+        queue.send(event(Class::Bulk));
+    }
+    assert_eq!(queue.overflowed(), (2 * QUEUE - BULK) as u64);
+    for _ in 0..QUEUE - BULK {
+        queue.send(event(Class::Alert));
+    }
+    assert_eq!(queue.overflowed(), (2 * QUEUE - BULK) as u64, "no alert");
+    drop(queue);
+    let bulk = writer.bulk.clone();
+    writer.run();
+    assert_eq!(bulk.load(Ordering::Relaxed), 0, "there is room again");
+    let stat = lock(&outbox).stat();
+    assert_eq!(
+        (stat.events[Class::Alert.rank()], stat.events[Class::Bulk.rank()]),
+        ((QUEUE - BULK) as u64, BULK as u64)
+    );
+}

@@ -69,8 +69,8 @@ pub trait Source: Send {
     /// Appends what is to be told beside frames since the last call.
     fn notices(&mut self, _out: &mut Vec<Notice>) {}
 
-    /// No more frames are wanted: appends what is still to be told.
-    fn finish(&mut self, _out: &mut Vec<Notice>) {}
+    /// No more frames are wanted: appends those that were taken already, and what is still to be told.
+    fn finish(&mut self, _rest: &mut Vec<Frame>, _out: &mut Vec<Notice>) {}
 }
 
 /// Opens the source that the configuration asks for; frames carry the numbers of the catalog's buses.

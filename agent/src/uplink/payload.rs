@@ -12,6 +12,7 @@ use serde_cbor::Value;
 use thiserror::Error;
 
 use super::PayloadFormat;
+use crate::event::base64url;
 use crate::outbox::Batch;
 
 /// How many bytes a payload may have.
@@ -225,23 +226,6 @@ impl Serialize for Json<'_> {
             _ => serializer.serialize_unit(),
         }
     }
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut word = 0u32;
-        for i in 0..3 {
-            word = word << 8 | u32::from(chunk.get(i).copied().unwrap_or(0));
-        }
-        // n bytes need n + 1 digits of six bits.
-        for i in 0..=chunk.len() {
-            let digit = word >> (18 - 6 * i) & 63;
-            text.push(char::from(DIGITS[digit as usize]));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

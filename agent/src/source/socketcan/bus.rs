@@ -21,7 +21,7 @@ use super::passive::{Heard, Listening, PassiveBus, Taken};
 use super::receive::Receiver;
 use crate::engine::{Missed, Notice, Report};
 use crate::event::{BlindCause, BusState};
-use crate::runtime::clock::wall_ns;
+use crate::runtime::clock::{boot_ns, wall_ns};
 
 /// How often an open interface is asked how it is, and drops are told at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,19 +44,22 @@ pub(super) struct BusOptions {
 #[derive(Debug)]
 enum State {
     Open(Open),
-    Lost { since_ns: u64 },
+    /// Since this time of the computer's, see [`boot_ns`].
+    Lost {
+        since_ns: u64,
+    },
 }
 
 #[derive(Debug)]
 struct Open {
     socket: PassiveBus,
     index: u32,
-    /// Until when all that came was heard.
+    /// Until when all that came was heard, by [`boot_ns`].
     heard_ns: u64,
     /// Why this ends, once what is pending has been read.
     failed: Option<String>,
     errors: u8,
-    /// When the interface was last asked, and its count of overflows then.
+    /// When the interface was last asked, by [`boot_ns`], and its count of overflows then.
     looked_ns: u64,
     link_overflow: u64,
 }
@@ -86,11 +89,11 @@ pub(super) struct LiveBus {
 
 impl LiveBus {
     /// A bus that is still to be looked for.
-    pub(super) fn new(id: BusId, options: BusOptions, now: Instant, now_ns: u64) -> Self {
+    pub(super) fn new(id: BusId, options: BusOptions, now: Instant) -> Self {
         Self {
             id,
             options,
-            state: State::Lost { since_ns: now_ns },
+            state: State::Lost { since_ns: boot_ns() },
             link: Link::default(),
             lost_as: None,
             next_look: now,
@@ -118,6 +121,9 @@ impl LiveBus {
     /// # Errors
     /// [`SocketCanError::NotPassive`] when it may not be opened as it is.
     pub(super) fn look(&mut self, now: Instant, now_ns: u64, notices: &mut Vec<Notice>) -> Result<(), SocketCanError> {
+        if let Some(text) = self.chatter.overdue(now) {
+            tracing::warn!("CAN interface {}: {text}", self.options.interface);
+        }
         let result = match Link::look(&self.options.interface) {
             Err(error) => {
                 self.warn(now, &format!("cannot be asked: {error}"));
@@ -125,9 +131,15 @@ impl LiveBus {
             }
             Ok(link) => match &mut self.state {
                 State::Open(open) => {
-                    match (unusable(link.as_ref(), open.index, &self.options), link) {
-                        (None, Some(link)) => self.told_of(link, now_ns, notices),
-                        (why, _) => open.failed = open.failed.take().or(why.map(str::to_owned)),
+                    let index = open.index;
+                    let why = unusable(link.as_ref(), index, &self.options);
+                    open.failed = open.failed.take().or(why.map(str::to_owned));
+                    let usable = why.is_none();
+                    if let Some(link) = link.filter(|link| link.index == index) {
+                        self.told_of(link, now_ns, notices);
+                    }
+                    if usable {
+                        notices.push(Notice::Report(self.report(self.link.state, now_ns)));
                     }
                     Ok(())
                 }
@@ -179,15 +191,15 @@ impl LiveBus {
         }
         let now_ns = wall_ns();
         if let (State::Lost { since_ns }, Some(_)) = (&self.state, self.lost_as) {
-            notices.push(self.missed(BlindCause::Interface, *since_ns, now_ns, None));
+            notices.push(self.missed(BlindCause::Interface, wall_at(*since_ns, now_ns), now_ns, None));
         }
         self.state = State::Open(Open {
             socket,
             index,
-            heard_ns: now_ns,
+            heard_ns: boot_ns(),
             failed: None,
             errors: 0,
-            looked_ns: now_ns,
+            looked_ns: boot_ns(),
             link_overflow: link.overflow,
         });
         self.link = link;
@@ -214,6 +226,7 @@ impl LiveBus {
         mut each: impl FnMut(Frame),
     ) -> Read {
         let State::Open(open) = &mut self.state else { return Read::Drained(now_ns) };
+        let before_ns = boot_ns();
         let (taken, result) = open.socket.take(receiver, limit, now_ns, |heard| match heard {
             Heard::Frame(frame) => each(frame),
             Heard::Xl(xl) => notices.push(Notice::Xl(xl)),
@@ -229,10 +242,11 @@ impl LiveBus {
                 open.errors >= ERRORS
             }
         };
-        if open.failed.is_none() {
-            open.heard_ns = if drained { now_ns } else { last_ns };
+        // A silent bus that fails has been heard to its end before.
+        let up_to_ns = last_ns.max(wall_at(open.heard_ns, now_ns).saturating_sub(ON_THE_WAY_NS));
+        if open.failed.is_none() && drained {
+            open.heard_ns = before_ns;
         }
-        let up_to_ns = last_ns.max(open.heard_ns.saturating_sub(ON_THE_WAY_NS));
         let failed = if drained { open.failed.take() } else { None };
         self.xl += xl;
         self.unreadable += unreadable;
@@ -249,9 +263,9 @@ impl LiveBus {
     fn lose(&mut self, why: &str, now: Instant, now_ns: u64, notices: &mut Vec<Notice>) {
         self.ask_for_drops(now_ns);
         self.tell_drops(notices);
-        let State::Open(open) = &self.state else { return };
-        let since_ns = open.heard_ns.max(open.socket.last_ns()).min(now_ns);
-        self.state = State::Lost { since_ns };
+        let State::Open(Open { heard_ns, .. }) = self.state else { return };
+        // Frames may have been heard after that, but it may have been down and up in between.
+        self.state = State::Lost { since_ns: heard_ns };
         self.link = Link::default();
         self.next_look = now + SEARCH;
         self.stays_lost(BusState::Lost, now, &format!("lost: {why}; it is opened again when it is back"), notices);
@@ -266,17 +280,35 @@ impl LiveBus {
 
     /// The end: what is not told yet.
     pub(super) fn finish(&mut self, now_ns: u64, notices: &mut Vec<Notice>) {
-        self.ask_for_drops(now_ns);
-        self.tell_drops(notices);
-        if let State::Lost { since_ns } = self.state {
-            notices.push(self.missed(BlindCause::Interface, since_ns, now_ns, None));
+        let link = Link::look(&self.options.interface).ok().flatten();
+        let since_ns = match &self.state {
+            State::Lost { since_ns } => Some(*since_ns),
+            State::Open(open) => {
+                let index = open.index;
+                let why = unusable(link.as_ref(), index, &self.options);
+                let since_ns = (why.is_some() || open.failed.is_some()).then_some(open.heard_ns);
+                match link.filter(|link| link.index == index) {
+                    Some(link) => self.told_of(link, now_ns, notices),
+                    None => {
+                        self.ask_for_drops(now_ns);
+                        self.tell_drops(notices);
+                    }
+                }
+                since_ns
+            }
+        };
+        let mut state = self.lost_as.or(self.link.state);
+        if let Some(since_ns) = since_ns {
+            notices.push(self.missed(BlindCause::Interface, wall_at(since_ns, now_ns), now_ns, None));
+            state = state.filter(|state| *state == BusState::Refused).or(Some(BusState::Lost));
         }
-        notices.push(Notice::Report(self.report(self.lost_as.or(self.link.state), now_ns)));
+        notices.push(Notice::Report(self.report(state, now_ns)));
     }
 
+    /// What the interface says of itself: what was lost is told.
     fn told_of(&mut self, link: Link, now_ns: u64, notices: &mut Vec<Notice>) {
         let State::Open(open) = &mut self.state else { return };
-        let from_ns = std::mem::replace(&mut open.looked_ns, now_ns);
+        let from_ns = wall_at(std::mem::replace(&mut open.looked_ns, boot_ns()), now_ns);
         let lost = link.overflow.saturating_sub(std::mem::replace(&mut open.link_overflow, link.overflow));
         if lost > 0 {
             self.overflow += lost;
@@ -285,7 +317,6 @@ impl LiveBus {
         self.ask_for_drops(now_ns);
         self.tell_drops(notices);
         self.link = link;
-        notices.push(Notice::Report(self.report(self.link.state, now_ns)));
     }
 
     fn ask_for_drops(&mut self, now_ns: u64) {
@@ -339,6 +370,11 @@ impl LiveBus {
             tracing::info!("CAN interface {}: {text}{left_out}", self.options.interface);
         }
     }
+}
+
+/// The wall clock's time, as it is set now, at a time of [`boot_ns`] that is past.
+fn wall_at(boot_time_ns: u64, wall_now_ns: u64) -> u64 {
+    wall_now_ns.saturating_sub(boot_ns().saturating_sub(boot_time_ns)).max(1)
 }
 
 /// Why a socket that is bound to the interface with number `index` can no longer be used; `None` when it can.

@@ -14,11 +14,13 @@ pub(super) struct Chatter {
     begun: Instant,
     lines: u32,
     left_out: u64,
+    /// The last one left out: how things are.
+    waiting: Option<String>,
 }
 
 impl Chatter {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last: String::new(), last_at: now, begun: now, lines: 0, left_out: 0 }
+        Self { last: String::new(), last_at: now, begun: now, lines: 0, left_out: 0, waiting: None }
     }
 
     /// Whether `text` is to be written, and if so, what to append to it.
@@ -32,9 +34,11 @@ impl Chatter {
         }
         if self.lines >= LINES {
             self.left_out += 1;
+            self.waiting = Some(text.to_owned());
             return None;
         }
         self.lines += 1;
+        self.waiting = None;
         Some(match std::mem::take(&mut self.left_out) {
             0 => String::new(),
             n => format!(" ({n} lines before this were left out)"),
@@ -42,9 +46,34 @@ impl Chatter {
     }
 }
 
+impl Chatter {
+    /// What was left out last, once there is room for it again: the log must not end on what is no longer so.
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<String> {
+        if now < self.begun + WINDOW {
+            return None;
+        }
+        let text = self.waiting.take()?;
+        self.last.clear();
+        let left_out = self.may_say(now, &text)?;
+        Some(text + &left_out)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_word_is_said_in_the_end() {
+        let start = Instant::now();
+        let mut chatter = Chatter::new(start);
+        for i in 0..30 {
+            chatter.may_say(start, if i % 2 == 0 { "lost" } else { "open" });
+        }
+        assert_eq!(chatter.overdue(start + WINDOW / 2), None);
+        assert_eq!(chatter.overdue(start + WINDOW).unwrap(), "open (10 lines before this were left out)");
+        assert_eq!(chatter.overdue(start + 2 * WINDOW), None);
+    }
 
     #[test]
     fn a_flapping_interface_is_told_of_twenty_times_in_ten_minutes() {

@@ -33,7 +33,7 @@ use self::passive::{Listening, MAX_FILTERS};
 use self::receive::Receiver;
 use super::{Progress, Source, SourceError};
 use crate::engine::{Catalog, Notice};
-use crate::runtime::clock::wall_ns;
+use crate::runtime::clock::{boot_ns, wall_ns};
 
 /// Frames may gather for so long before they are read, when the last reading was just before.
 const GATHER: Duration = Duration::from_millis(4);
@@ -127,7 +127,7 @@ impl SocketCan {
             let listening = Listening { receive_buffer: listen.receive_buffer, only, forward_xl: listen.forward_xl };
             let interface = bus.name.to_string();
             let options = BusOptions { interface, allow_acknowledge: listen.allow_acknowledge, listening };
-            LiveBus::new(BusId(number), options, now, now_ns)
+            LiveBus::new(BusId(number), options, now)
         });
         let buses: Vec<LiveBus> = buses.collect();
         let mut source = Self {
@@ -270,7 +270,8 @@ impl Source for SocketCan {
         out.append(&mut self.notices);
     }
 
-    fn finish(&mut self, out: &mut Vec<Notice>) {
+    fn finish(&mut self, rest: &mut Vec<Frame>, out: &mut Vec<Notice>) {
+        self.order.rest(rest);
         for bus in &mut self.buses {
             bus.finish(wall_ns(), &mut self.notices);
         }
@@ -290,8 +291,8 @@ fn link_changes() -> Result<OwnedFd, Errno> {
 
 /// Since the computer was started: how long it was asleep.
 fn asleep_ns() -> i64 {
-    let clock = |id| clock_gettime(id).map_or(0, |time| time.num_nanoseconds());
-    clock(ClockId::CLOCK_BOOTTIME) - clock(ClockId::CLOCK_MONOTONIC)
+    let awake_ns = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| time.num_nanoseconds());
+    i64::try_from(boot_ns()).unwrap_or(0) - awake_ns
 }
 
 /// The identifiers that a bus's DBC files describe, for the kernel's filters; none, that is all, when there are too many.

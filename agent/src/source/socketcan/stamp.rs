@@ -9,6 +9,9 @@
 
 use super::order::ON_THE_WAY_NS;
 
+/// How much older a controller's stamp may be than the kernel's, nanoseconds. The rest of [`ON_THE_WAY_NS`] is for the
+/// way from there to the socket.
+const BEHIND_NS: u64 = ON_THE_WAY_NS / 2;
 /// The kernel stamps after the controller. So a controller's stamp may be newer only by what the clocks differ,
 /// nanoseconds.
 const AHEAD_NS: u64 = 500_000;
@@ -20,6 +23,8 @@ const REFUSED_AFTER: u8 = 8;
 pub(super) struct StampChoice {
     /// Stamps of the controller on end that were not near.
     off: u8,
+    /// The last frame's time, while the controller stamps.
+    last_ns: u64,
 }
 
 impl StampChoice {
@@ -27,12 +32,18 @@ impl StampChoice {
     pub(super) fn time_ns(&mut self, software_ns: Option<u64>, hardware_ns: Option<u64>, read_ns: u64) -> u64 {
         let Some(kernel_ns) = software_ns else { return read_ns };
         let Some(hardware_ns) = hardware_ns.filter(|_| self.off < REFUSED_AFTER) else { return kernel_ns };
-        if (kernel_ns.saturating_sub(ON_THE_WAY_NS)..=kernel_ns.saturating_add(AHEAD_NS)).contains(&hardware_ns) {
+        let near = kernel_ns.saturating_sub(BEHIND_NS)..=kernel_ns.saturating_add(AHEAD_NS);
+        let time_ns = if near.contains(&hardware_ns) {
             self.off = 0;
-            return hardware_ns;
-        }
-        self.off += 1;
-        kernel_ns
+            hardware_ns
+        } else {
+            self.off += 1;
+            kernel_ns
+        };
+        // Going from one to the other must not turn frames round. Further back, the clock was set.
+        let turned = time_ns < self.last_ns && self.last_ns - time_ns <= BEHIND_NS + AHEAD_NS;
+        self.last_ns = if turned { self.last_ns } else { time_ns };
+        self.last_ns
     }
 }
 
@@ -47,6 +58,7 @@ mod tests {
         let mut choice = StampChoice::default();
         assert_eq!(choice.time_ns(Some(NOW), Some(NOW - 40_000), NOW + 9), NOW - 40_000);
         assert_eq!(choice.time_ns(Some(NOW), Some(NOW + 40_000), NOW + 9), NOW + 40_000);
+        assert_eq!(choice.time_ns(Some(NOW - 9_000_000), Some(NOW - 9_040_000), NOW), NOW - 9_040_000, "set back");
         assert_eq!(choice.time_ns(Some(NOW), None, NOW + 9), NOW);
         assert_eq!(choice.time_ns(None, None, NOW + 9), NOW + 9);
         assert_eq!(choice.time_ns(None, Some(NOW - 40_000), NOW + 9), NOW + 9, "nothing to compare it with");
@@ -55,9 +67,12 @@ mod tests {
     #[test]
     fn a_late_interrupt_is_not_held_against_it() {
         let mut choice = StampChoice::default();
-        for _ in 0..10 {
-            assert_eq!(choice.time_ns(Some(NOW), Some(NOW - 3_000_000), NOW), NOW, "further than buses are merged by");
-            assert_eq!(choice.time_ns(Some(NOW), Some(NOW - 40_000), NOW), NOW - 40_000);
+        for i in 0..10 {
+            let now = NOW + i * 1_000_000_000;
+            assert_eq!(choice.time_ns(Some(now), Some(now - 3_000_000), now), now, "further than buses are merged by");
+            // The next one's is older than that, and newer than this frame.
+            assert_eq!(choice.time_ns(Some(now + 500_000), Some(now - 100_000), now), now);
+            assert_eq!(choice.time_ns(Some(now + 900_000), Some(now + 800_000), now), now + 800_000);
         }
     }
 
@@ -79,7 +94,7 @@ mod tests {
         for ms in 0..300_000u64 {
             let kernel_ns = NOW + ms * 1_000_000;
             let time_ns = choice.time_ns(Some(kernel_ns), Some(kernel_ns - 30_000 - ms * 50), kernel_ns);
-            assert!(time_ns.abs_diff(kernel_ns) <= ON_THE_WAY_NS);
+            assert!(time_ns.abs_diff(kernel_ns) <= BEHIND_NS);
             last = Some((time_ns, kernel_ns));
         }
         assert!(last.is_some_and(|(time_ns, kernel_ns)| time_ns == kernel_ns));
