@@ -18,7 +18,7 @@ mod scripted_gateway;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fixture::{Arrival, Running, arrivals, config, first_arrivals, outbox, telemetry};
+use fixture::{Arrival, Running, arrivals, config, fill, first_arrivals, outbox, telemetry};
 use mosquitto::{Mosquitto, Subscriber, wait_until};
 use outrider::event::{Class, LossCause};
 use outrider::outbox::Outbox;
@@ -82,10 +82,7 @@ fn a_backlog_drains_without_a_new_event_and_new_events_go_out_at_once() {
     let broker = Mosquitto::start(dir.path());
     let subscriber = Subscriber::start(&broker);
     let outbox = outbox(1);
-    for i in 0..2_000 {
-        outbox.lock().unwrap().append(&telemetry(Class::Telemetry, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Telemetry, 0..2_000);
     // The waker is never called for these.
     let uplink = Running::start(config(broker.port), &outbox);
     wait_until("the backlog to drain", || outbox.lock().unwrap().is_empty());
@@ -334,10 +331,7 @@ fn shutdown_sends_what_waits_and_says_goodbye() {
     let outbox = outbox(1);
     let mut uplink = Running::start(config(broker.port), &outbox);
     wait_until("a connection", || uplink.monitor.state() == LinkState::Up);
-    for i in 0..3_000 {
-        outbox.lock().unwrap().append(&telemetry(Class::Bulk, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Bulk, 0..3_000);
     // Nobody called the waker: the shutdown itself has to look.
     uplink.stop();
     assert!(outbox.lock().unwrap().is_empty());

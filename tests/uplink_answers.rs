@@ -8,7 +8,7 @@ use std::time::Duration;
 use outrider::event::{Class, LossCause};
 use outrider::outbox::Outbox;
 
-use crate::fixture::{self, Running, config, outbox, telemetry};
+use crate::fixture::{self, Running, config, fill, outbox, telemetry};
 use crate::mosquitto::{self, wait_until};
 use crate::scripted_gateway::ScriptedGateway;
 
@@ -16,10 +16,7 @@ use crate::scripted_gateway::ScriptedGateway;
 fn an_alert_overtakes_a_backlog_of_telemetry() {
     const WINDOW: u16 = 8;
     let outbox = outbox(1);
-    for i in 0..500 {
-        outbox.lock().unwrap().append(&telemetry(Class::Telemetry, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Telemetry, 0..500);
     // The gateway acknowledges the 100th message only once the alert waits: everything else is decided by the schedule.
     let alert_waits = Arc::new(AtomicBool::new(false));
     let (seen, waits) = (Arc::new(Mutex::new(0)), Arc::clone(&alert_waits));
@@ -35,10 +32,7 @@ fn an_alert_overtakes_a_backlog_of_telemetry() {
     config.window = WINDOW;
     let uplink = Running::start(config, &outbox);
     wait_until("100 messages", || *seen.lock().unwrap() >= 100);
-    for i in 0..40 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..40);
     uplink.waker.notify();
     alert_waits.store(true, Ordering::SeqCst);
     wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
@@ -57,10 +51,7 @@ fn an_alert_overtakes_a_backlog_of_telemetry() {
 #[test]
 fn a_gateway_that_forgets_one_message_is_asked_again() {
     let outbox = outbox(1);
-    for i in 0..50 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..50);
     // The first connection never acknowledges packet 3: the identifier comes up again and the message is parked.
     let gateway = ScriptedGateway::start(&[], |publish| match (publish.connection, publish.id) {
         (1, 3) => vec![],
@@ -80,10 +71,7 @@ fn a_gateway_that_forgets_one_message_is_asked_again() {
 #[test]
 fn acknowledgements_out_of_order_go_to_the_right_messages() {
     let outbox = outbox(1);
-    for i in 0..400 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..400);
     // Receive maximum 5; acknowledged two by two, the later one first, so that identifiers collide. Every
     // 80th event is refused. What comes again is answered at once, or the last one would wait for ever.
     let mut waiting: Option<(u16, u8)> = None;
@@ -119,10 +107,7 @@ fn acknowledgements_out_of_order_go_to_the_right_messages() {
 #[test]
 fn a_gateway_without_room_is_left_in_peace_and_asked_again() {
     let outbox = outbox(1);
-    for i in 0..30 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..30);
     let mut n = 0;
     let gateway = ScriptedGateway::start(&[], move |publish| {
         n += 1;
@@ -191,10 +176,7 @@ fn an_innocent_event_is_not_taken_for_the_one_that_is_too_large() {
 #[test]
 fn a_gateway_whose_packets_are_too_small_gets_nothing_and_costs_nothing() {
     let outbox = outbox(1);
-    for i in 0..100 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..100);
     let mended = Arc::new(AtomicBool::new(false));
     let its_mended = Arc::clone(&mended);
     let connack = move |connection: usize| match (its_mended.load(Ordering::SeqCst), connection % 2) {
@@ -220,10 +202,7 @@ fn a_gateway_whose_packets_are_too_small_gets_nothing_and_costs_nothing() {
 #[test]
 fn a_gateway_that_turns_keep_alive_off_is_not_flooded_with_pings() {
     let outbox = outbox(1);
-    for i in 0..2_000 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..2_000);
     let gateway = ScriptedGateway::start(&[0x13, 0, 0], |publish| vec![(publish.id, 0)]);
     let mut uplink = Running::start(config(gateway.port), &outbox);
     wait_until("an empty outbox", || outbox.lock().unwrap().is_empty());
@@ -236,10 +215,7 @@ fn a_gateway_that_turns_keep_alive_off_is_not_flooded_with_pings() {
 #[test]
 fn what_nobody_subscribes_to_is_delivered_and_counted() {
     let outbox = outbox(3);
-    for i in 0..30 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..30);
     let mut n = 0;
     // Two of ten messages; three events that are refused for good.
     let gateway = ScriptedGateway::start(&[], move |publish| {
@@ -259,10 +235,7 @@ fn what_nobody_subscribes_to_is_delivered_and_counted() {
 fn a_refusal_for_a_while_disturbs_the_order_by_one_window_at_most() {
     const WINDOW: u16 = 8;
     let outbox = outbox(1);
-    for i in 0..100 {
-        outbox.lock().unwrap().append(&telemetry(Class::Alert, i)).unwrap();
-    }
-    outbox.lock().unwrap().commit().unwrap();
+    fill(&outbox, Class::Alert, 0..100);
     let taken = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&taken);
     // Events 20 and 60 come too early once, 20 as the first probe once more.

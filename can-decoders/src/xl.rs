@@ -1,4 +1,4 @@
-//! CAN XL frames (CiA 610-1), as Linux delivers them (`struct canxl_frame` of `linux/can.h`, since 6.2).
+//! CAN XL frames (CiA 610-1), as Linux delivers them (`struct canxl_frame` of `linux/can.h`, since 6.1).
 //!
 //! They carry protocols of their own, up to whole Ethernet frames, and no DBC file describes them: they
 //! are kept as they came.

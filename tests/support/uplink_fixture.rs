@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use outrider::event::{Body, Class, Event, Identity, NameMap, Signals};
+use outrider::outbox::Outbox;
 use outrider::uplink::{LinkMonitor, MqttConfig, MqttUplink, TlsConfig, TopicTemplate, Waker};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -75,6 +76,15 @@ pub(crate) fn telemetry(class: Class, i: u64) -> Event {
     let value = f64::from(u32::try_from(i).unwrap()) + 0.5;
     let values = NameMap::new(vec![("value".into(), Some(value))]);
     Event { time_ns: 1_000_000_000 + i, class, body: Body::Signals(Signals { group: "test".into(), values }) }
+}
+
+/// Commits such events, numbered by `numbers`.
+pub(crate) fn fill(outbox: &Mutex<MemoryOutbox>, class: Class, numbers: std::ops::Range<u64>) {
+    let mut outbox = outbox.lock().unwrap();
+    for i in numbers {
+        outbox.append(&telemetry(class, i)).unwrap();
+    }
+    outbox.commit().unwrap();
 }
 
 /// An event of at least `bytes`.

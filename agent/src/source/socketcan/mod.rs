@@ -1,7 +1,7 @@
 //! SocketCAN: frames from the kernel's CAN interfaces, for years.
 //!
-//! * **Nothing is disturbed**: `passive` can only listen, and `interface` refuses what would take
-//!   part in a bus by listening.
+//! * **Nothing is disturbed**: `passive` can only listen, and `bus` refuses what would take part in a
+//!   bus by listening.
 //! * **Nothing is missed silently**: the kernel counts what it drops (`receive`), drivers count what
 //!   they lose, and a time without an interface is told (`bus`).
 //! * **All buses on one thread**, in the order of their stamps (`order`).

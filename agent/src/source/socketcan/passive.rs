@@ -76,7 +76,7 @@ impl PassiveBus {
     pub(super) fn open(index: u32, bus: BusId, listening: &Listening, warn: impl FnOnce(String)) -> io::Result<Self> {
         let socket = CanFdSocket::open_iface(index)?;
         socket.set_nonblocking(true)?;
-        // Kernels before 6.2 do not know them.
+        // Kernels before 6.1 do not know them.
         let _ = socket.set_socket_option_int(libc::SOL_CAN_RAW, libc::CAN_RAW_XL_FRAMES, 1);
         // Since 6.9, those of virtual networks come only where they are asked for: here, all.
         let _ = socket.set_socket_option_bytes(libc::SOL_CAN_RAW, CAN_RAW_XL_VCID_OPTS, &[XL_VCID_RX_FILTER, 0, 0, 0]);
