@@ -454,6 +454,77 @@ fn the_bus_for_all_others_may_come_first() {
     assert_eq!((frames("*"), frames("can0"), frames("can1")), (1, 1, 0), "{events}");
 }
 
+/// As a compiler says it, and as JSON.
+#[test]
+fn lint_names_place_code_and_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let odd = file("odd.dbc", "BO_ 1 M: 1 A\n  SG_ S : 4|8@1+ (1,0) [0|0] \"\" A\nFUTURE_ 1;\n");
+    let good = file("good.dbc", "BO_ 1 M: 1 A\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" A\n");
+    let bad = file("bad.dbc", "BO_ 1 M: 8 A\n SG_ S : 0|8@2+ (1,0) [0|0] \"\" A\n");
+
+    let (code, out, err) = ended(&run(&["dbc", "lint", arg(&odd), arg(&good)]));
+    assert_eq!(code, Some(0), "{err}");
+    let lines: Vec<&str> = out.lines().collect();
+    let odd = odd.display();
+    assert!(lines[0].starts_with(&format!("{odd}:2:3: warning[beyond-message]: signal S reaches byte 2")), "{out}");
+    assert_eq!(lines[1], "    help: correct the signal's start bit or length, or the message's length");
+    assert!(lines[2].starts_with(&format!("{odd}:3:1: warning[unknown-keyword]: FUTURE_")), "{out}");
+    assert_eq!(lines.len(), 4, "{out}");
+    assert!(err.contains("2 files: 2 warnings, 0 errors"), "{err}");
+
+    let gone = dir.path().join("gone.dbc");
+    let (code, out, err) = ended(&run(&["dbc", "lint", "--format", "json", arg(&bad), arg(&gone)]));
+    assert_eq!(code, Some(1), "{err}");
+    let found: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(found.len(), 2, "{out}");
+    assert_eq!((&found[0]["file"], &found[0]["severity"]), (&arg(&bad).into(), &"error".into()));
+    assert_eq!((&found[0]["line"], &found[0]["column"], &found[0]["code"]), (&2.into(), &14.into(), &"syntax".into()));
+    assert_eq!((&found[1]["line"], &found[1]["code"]), (&0.into(), &"read".into()));
+    assert!(found.iter().all(|finding| !finding["remedy"].as_str().unwrap().is_empty()));
+}
+
+/// What is not described, what never came, and what changes without a name.
+#[test]
+fn coverage_finds_what_is_not_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let dbc = dir.path().join("car.dbc");
+    std::fs::write(&dbc, "BO_ 256 Known: 2 A\n SG_ S : 0|4@1+ (1,0) [0|0] \"\" A\n\nBO_ 2147484160 Never: 8 A\n")
+        .unwrap();
+    let log = dir.path().join("drive.log");
+    let frames = ["0.0 100#0000", "0.5 100#0F01", "1.0 100#3F00", "0.2 7FF#01", "0.7 100#R", "0.8 7FF#0203"];
+    let text: String = frames
+        .iter()
+        .map(|frame| {
+            let (time, frame) = frame.split_once(' ').unwrap();
+            format!("(170000000{:.6}) can0 {frame}\n", time.parse::<f64>().unwrap())
+        })
+        .collect();
+    std::fs::write(&log, text).unwrap();
+    let all = ["dbc", "coverage", arg(&log), "--dbc", arg(&dbc)];
+    let (code, out, err) = ended(&run(&[&all[..], &["--format", "json"]].concat()));
+    assert_eq!(code, Some(0), "{err}");
+    let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected = serde_json::json!([
+        {"bus": "can0", "id": "100", "message": "Known", "frames": 3, "rate": 2.0, "bytes": [2, 2], "size": 2,
+         "undescribed": ["0.4-5", "1.0"]},
+        {"bus": "can0", "id": "7FF", "message": null, "frames": 2, "rate": 1.7, "bytes": [1, 2], "size": null,
+         "undescribed": ["0.0-1", "1.0-1"]},
+        {"bus": "can0", "id": "00000200", "message": "Never", "frames": 0, "rate": null, "bytes": null, "size": 8,
+         "undescribed": []},
+    ]);
+    assert_eq!(serde_json::Value::from(rows), expected);
+    let (code, out, _) = ended(&run(&all));
+    assert_eq!(code, Some(0));
+    let head = "can0: 5 frames of 2 identifiers; 2 frames of 1 identifiers are not described, 1 messages never came";
+    assert_eq!(out.lines().next(), Some(head), "{out}");
+    assert_eq!(out.lines().count(), 5, "{out}");
+}
+
 #[test]
 fn where_there_is_no_outbox_none_is_made() {
     let dir = tempfile::tempdir().unwrap();

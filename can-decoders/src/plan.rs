@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use crate::dbc::{Database, Labels, MessageDef, Multiplexing, SignalDef, Warning};
+use crate::dbc::{Code, Database, Labels, MessageDef, Multiplexing, SignalDef, Warning};
 use crate::decode::Decoded;
 use crate::frame::CanId;
 use crate::index::IdIndex;
@@ -149,7 +149,12 @@ impl Plan {
                 if let Some(owner) = owners.get(&message.id.to_bits()) {
                     let text =
                         format!("message {} ({}): {owner} describes it too and is used", message.name, message.id);
-                    plan.warnings.push(Warning { file: database.name.clone(), line: message.line, column: 0, text });
+                    plan.warnings.push(Warning {
+                        code: Code::DuplicateIdentifier,
+                        file: database.name.clone(),
+                        place: message.place,
+                        text,
+                    });
                     continue;
                 }
                 owners.insert(message.id.to_bits(), database.name());
@@ -163,7 +168,12 @@ impl Plan {
             if !names.give(&name) {
                 name = names.make(&message.name, message.id);
                 let text = format!("message {} has the name of another: it is called {name}", message.name);
-                plan.warnings.push(Warning { file: database.name.clone(), line: message.line, column: 0, text });
+                plan.warnings.push(Warning {
+                    code: Code::DuplicateMessage,
+                    file: database.name.clone(),
+                    place: message.place,
+                    text,
+                });
             }
             plan.add_message(name, message, &mut shared);
         }
@@ -257,6 +267,18 @@ impl Plan {
     /// The signal of a message with this name.
     pub fn find_signal(&self, message: MessageIndex, name: &str) -> Option<SignalIndex> {
         self.message(message).signal_indices().find(|index| *self.signal(*index).name == *name)
+    }
+
+    /// Which bits of a message belong to signals, whatever selects them: a payload with those set. As long as the message,
+    /// or as its signals reach. Panics when the index is from another plan and out of range.
+    pub fn mask(&self, message: MessageIndex) -> Vec<u8> {
+        let message = self.message(message);
+        let ops = || message.signals.clone().map(|signal| self.op(signal));
+        let mut mask = vec![0; ops().map(Op::end).fold(message.size, usize::max)];
+        for op in ops() {
+            op.store(u64::MAX, &mut mask);
+        }
+        mask
     }
 
     /// What is odd in the databases, alone and together.

@@ -28,8 +28,8 @@ fn several_databases_make_one_plan_and_the_first_wins() {
     assert_eq!(
         warnings,
         [
-            "two:3: message Other (001): one describes it too and is used",
-            "two:6: message M has the name of another: it is called M_002"
+            "two:3:1: message Other (001): one describes it too and is used",
+            "two:6:1: message M has the name of another: it is called M_002"
         ]
     );
 }
@@ -107,4 +107,13 @@ fn encoding_refuses_what_has_no_bits() {
     assert_eq!(payload, [0xFF; 8]);
     plan.encode(MessageIndex(1), &[(SignalIndex(3), i64::MAX as f64)], &mut payload).unwrap();
     assert_eq!(payload, i64::MAX.to_le_bytes());
+}
+
+#[test]
+fn a_mask_has_the_bits_of_all_signals() {
+    let text = "BO_ 1 M: 4 A\n SG_ S M : 0|3@1+ (1,0) [0|0] \"\" A\n SG_ A m1 : 15|4@0+ (1,0) [0|0] \"\" A\n \
+                SG_ B m2 : 12|8@1- (1,0) [0|0] \"\" A\n SG_ Beyond : 39|9@0+ (1,0) [0|0] \"\" A\n\nBO_ 2 N: 2 A\n";
+    let plan = Plan::compile(&[Database::parse("t", text.as_bytes()).unwrap()]);
+    assert_eq!(plan.mask(MessageIndex(0)), [0b111, 0xF0, 0x0F, 0, 0xFF, 0x80]);
+    assert_eq!(plan.mask(MessageIndex(1)), [0, 0]);
 }

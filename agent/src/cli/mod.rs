@@ -4,6 +4,7 @@
 //! 2 wrong usage.
 
 mod audit;
+mod dbc;
 mod decode;
 mod inputs;
 mod number;
@@ -58,6 +59,9 @@ enum Command {
     /// Print a model's score over a recording, as CSV.
     #[command(after_help = "Example:\n  outrider score drive.log --model models/demo-vehicle --dbc car.dbc")]
     Score(replay::ScoreArgs),
+    /// Look at DBC files.
+    #[command(subcommand)]
+    Dbc(dbc::DbcCommand),
     /// Look into an outbox whose agent is not running.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -147,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Features(args) => replay::features(&args),
         Command::Score(args) => replay::score(&args),
+        Command::Dbc(command) => dbc::run(&command),
         Command::Outbox(command) => outbox::run(&command),
         Command::Audit(args) => audit::run(&args),
     };

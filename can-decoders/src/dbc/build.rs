@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use can_dbc::{Dbc, MultiplexIndicator, NumericValue, ValueType};
 
-use super::model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, SignalDef};
+use super::code::Code;
+use super::model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, Place, SignalDef};
 use super::multiplex::{Indicator, Selection};
 use super::statement::{Keyword, Preamble, Statement, split, words};
 use super::warnings::Warnings;
@@ -32,7 +33,7 @@ pub(super) fn build(name: &str, text: &str) -> Result<Database, DbcError> {
         remedy: "check that this is a DBC file: it starts with VERSION, NS_, BU_ or BO_",
     })?;
     if statements.is_empty() {
-        builder.warnings.add(0, format_args!("the file is empty"));
+        builder.warnings.add(Code::EmptyFile, Place::default(), format_args!("the file is empty"));
     }
     // Messages first: the other statements refer to them and may stand before them.
     for statement in statements.iter().filter(|s| s.keyword == Keyword::Message) {
@@ -53,13 +54,13 @@ pub(super) struct Builder {
     pub(super) by_id: HashMap<u32, usize>,
     /// By message, the first signal of each name.
     pub(super) firsts: Vec<HashMap<Arc<str>, usize>>,
-    /// (bits, line) of `SIG_VALTYPE_` by message and signal.
-    pub(super) floats: HashMap<(usize, usize), (u32, usize)>,
+    /// (bits, place) of `SIG_VALTYPE_` by message and signal.
+    pub(super) floats: HashMap<(usize, usize), (u32, Place)>,
     /// `SG_MUL_VAL_` by message.
     pub(super) selections: HashMap<usize, Vec<Selection>>,
     pub(super) tables: HashMap<String, Labels>,
-    /// (message, signal's name, table's name, line) of `VAL_` statements that name a table.
-    pub(super) table_uses: Vec<(usize, String, String, usize)>,
+    /// (message, signal's name, table's name, place) of `VAL_` statements that name a table.
+    pub(super) table_uses: Vec<(usize, String, String, Place)>,
     pub(super) default_cycle: Option<u32>,
     pub(super) cycles: HashMap<usize, u32>,
     /// Names above 32 characters, which are in attributes and cut in `BO_` and `SG_`. Applied last:
@@ -110,41 +111,47 @@ impl Builder {
             return Ok(());
         }
         let number = words(statement.text).next().unwrap_or_default();
-        let Some(id) = self.identifier(number, &parsed.name, statement.line) else { return Ok(()) };
+        let Some(id) = self.identifier(number, &parsed.name, statement.place()) else { return Ok(()) };
         if let Some(first) = self.by_id.get(&id.to_bits()) {
             self.warnings.add(
-                statement.line,
+                Code::DuplicateIdentifier,
+                statement.place(),
                 format_args!(
                     "message {} has identifier {id} as {} in line {} has: the first is used",
-                    parsed.name, self.messages[*first].name, self.messages[*first].line
+                    parsed.name, self.messages[*first].name, self.messages[*first].place.line
                 ),
             );
             return Ok(());
         }
         if parsed.size > MAX_MESSAGE_BYTES {
-            self.warnings
-                .add(statement.line, format_args!("message {} is {} bytes long: left out", parsed.name, parsed.size));
+            self.warnings.add(
+                Code::LongMessage,
+                statement.place(),
+                format_args!("message {} is {} bytes long: left out", parsed.name, parsed.size),
+            );
             return Ok(());
         }
         let size = usize::try_from(parsed.size).unwrap_or(usize::MAX);
         if size > MAX_PAYLOAD {
             self.warnings.add(
-                statement.line,
+                Code::LongMessage,
+                statement.place(),
                 format_args!("message {} is {size} bytes long, more than a frame can hold", parsed.name),
             );
         }
-        let lines = signal_lines(statement);
+        let places = signal_places(statement);
         let mut signals = Vec::new();
         let mut indicators = Vec::new();
         let mut firsts: HashMap<Arc<str>, usize> = HashMap::new();
         if parsed.signals.len() > MAX_SIGNALS {
             self.warnings.add(
-                statement.line,
+                Code::ManySignals,
+                statement.place(),
                 format_args!("message {} has more than {MAX_SIGNALS} signals: the rest is left out", parsed.name),
             );
         }
         for (index, signal) in parsed.signals.into_iter().take(MAX_SIGNALS).enumerate() {
-            let (line, bare) = lines.get(index).copied().unwrap_or((statement.line, false));
+            let (place, bare) = places.get(index).copied().unwrap_or((statement.place(), false));
             let indicator = match signal.multiplexer_indicator {
                 MultiplexIndicator::Plain if bare => Indicator::Bare,
                 MultiplexIndicator::Plain => Indicator::Plain,
@@ -152,7 +159,7 @@ impl Builder {
                 MultiplexIndicator::MultiplexedSignal(value) => Indicator::Multiplexed(value),
                 MultiplexIndicator::MultiplexorAndMultiplexedSignal(value) => Indicator::Both(value),
             };
-            if let Some(signal) = self.signal(signal, size, line) {
+            if let Some(signal) = self.signal(signal, size, place) {
                 firsts.entry(signal.name.clone()).or_insert(signals.len());
                 signals.push(signal);
                 indicators.push(indicator);
@@ -169,22 +176,25 @@ impl Builder {
             cycle_time_ms: None,
             senders,
             comment: Arc::default(),
-            line: statement.line,
+            place: statement.place(),
             signals,
         });
         Ok(())
     }
 
     /// The identifier that `number` stands for; `None`, with a warning, when it stands for none.
-    fn identifier(&mut self, number: &str, message: &str, line: usize) -> Option<CanId> {
+    fn identifier(&mut self, number: &str, message: &str, place: Place) -> Option<CanId> {
         let id = number.parse::<u32>().ok().and_then(can_id);
         match id {
             None => {
-                self.warnings
-                    .add(line, format_args!("message {message} has identifier {number}, beyond 29 bits: left out"));
+                self.warnings.add(
+                    Code::IdentifierRange,
+                    place,
+                    format_args!("message {message} has identifier {number}, beyond 29 bits: left out"),
+                );
             }
             Some((id, true)) => {
-                self.warnings.add(line, format_args!(
+                self.warnings.add(Code::NotExtended, place, format_args!(
                     "message {message} has identifier {number}, beyond 11 bits, without the extended flag (bit 31): \
                      taken as extended identifier {id}"
                 ));
@@ -194,13 +204,14 @@ impl Builder {
         id.map(|(id, _)| id)
     }
 
-    fn signal(&mut self, parsed: can_dbc::Signal, size: usize, line: usize) -> Option<SignalDef> {
+    fn signal(&mut self, parsed: can_dbc::Signal, size: usize, place: Place) -> Option<SignalDef> {
         // Start bits within the largest message keep the arithmetic that follows far from overflow.
         let start = u32::try_from(parsed.start_bit).ok().filter(|s| u64::from(*s) < MAX_MESSAGE_BYTES * 8);
         let bits = u32::try_from(parsed.size).ok().filter(|bits| (1..=64).contains(bits));
         let (Some(start), Some(bits)) = (start, bits) else {
             self.warnings.add(
-                line,
+                Code::SignalWidth,
+                place,
                 format_args!(
                     "signal {} has {} bits from bit {}; 1 to 64 can be decoded: left out",
                     parsed.name, parsed.size, parsed.start_bit
@@ -210,7 +221,8 @@ impl Builder {
         };
         if !parsed.factor.is_finite() || !parsed.offset.is_finite() || parsed.factor == 0.0 {
             self.warnings.add(
-                line,
+                Code::Scaling,
+                place,
                 format_args!(
                     "signal {} has factor {} and offset {}: its values say nothing",
                     parsed.name, parsed.factor, parsed.offset
@@ -240,11 +252,12 @@ impl Builder {
             multiplexing: Multiplexing::Always,
             is_multiplexor: false,
             comment: Arc::default(),
-            line,
+            place,
         };
         if signal.bytes_needed() > size {
             self.warnings.add(
-                line,
+                Code::BeyondMessage,
+                place,
                 format_args!(
                     "signal {} reaches byte {} of a message of {size}: it is decoded from longer frames only",
                     signal.name,
@@ -267,7 +280,8 @@ impl Builder {
         // Statements about the pseudo-message are as common as they are void.
         if id != Some(0xC000_0000) {
             self.warnings.add(
-                statement.line,
+                Code::UnknownMessage,
+                statement.place(),
                 format_args!("refers to message {number}, which the file does not have: left out"),
             );
         }
@@ -275,11 +289,15 @@ impl Builder {
     }
 
     /// The first signal of this name; what a statement says of it is shared with the others at the end.
-    pub(super) fn signal_named(&mut self, message: usize, name: &str, line: usize) -> Option<usize> {
+    pub(super) fn signal_named(&mut self, message: usize, name: &str, place: Place) -> Option<usize> {
         let found = self.firsts[message].get(name).copied();
         if found.is_none() {
             let message = &self.messages[message].name;
-            self.warnings.add(line, format_args!("refers to signal {name}, which message {message} does not have"));
+            self.warnings.add(
+                Code::UnknownSignal,
+                place,
+                format_args!("refers to signal {name}, which message {message} does not have"),
+            );
         }
         found
     }
@@ -334,11 +352,17 @@ fn can_id(number: u32) -> Option<(CanId, bool)> {
     }
 }
 
-/// For each signal of a message its line, and whether it has a bare `m`.
-fn signal_lines(statement: &Statement<'_>) -> Vec<(usize, bool)> {
-    let lines = statement.text.lines().enumerate();
-    let signals = lines.filter(|(_, text)| text.trim_start().starts_with("SG_"));
-    signals.map(|(n, text)| (statement.line + n, words(text.trim_start()).nth(1) == Some("m"))).collect()
+/// For each signal of a message its place, and whether it has a bare `m`.
+fn signal_places(statement: &Statement<'_>) -> Vec<(Place, bool)> {
+    let place = |(n, text): (usize, &str)| {
+        let signal = text.trim_start();
+        // The first line begins with the statement, in the middle of the file's.
+        let before = if n == 0 { statement.column } else { 1 };
+        let column = before + text[..text.len() - signal.len()].chars().count();
+        let bare = words(signal).nth(1) == Some("m");
+        signal.starts_with("SG_").then_some((Place { line: statement.line + n, column }, bare))
+    };
+    statement.text.lines().enumerate().filter_map(place).collect()
 }
 
 fn number(value: NumericValue) -> f64 {

@@ -34,7 +34,7 @@ fn everything_about_a_message_is_collected() {
     assert_eq!((speed.factor, speed.offset, &*speed.unit), (0.25, -10.0, "rpm"));
     assert_eq!((speed.min, speed.max), (Some(0.0), Some(8000.0)));
     assert_eq!((gear.encoding, gear.order, gear.min, gear.max), (Encoding::Signed, ByteOrder::Little, None, None));
-    assert_eq!((&*gear.comment, gear.line), ("which", message.line + 2));
+    assert_eq!((&*gear.comment, gear.place.line), ("which", message.place.line + 2));
     let labels: Vec<_> = gear.labels.iter().map(|(raw, label)| (*raw, &**label)).collect();
     assert_eq!(labels, [(-1, "Reverse"), (0, "Neutral"), (3, "Third")]);
 }
@@ -62,7 +62,7 @@ fn identifiers_keep_all_their_bits() {
     assert_eq!(&*database.messages()[2].comment, "x");
     let found = warnings(&database);
     assert_eq!(found.len(), 3, "{found:?}");
-    assert!(found[0].contains("without the extended flag") && found[0].starts_with("t.dbc:13: "), "{}", found[0]);
+    assert!(found[0].contains("without the extended flag") && found[0].starts_with("t.dbc:13:1: "), "{}", found[0]);
     assert!(found[2].contains("beyond 29 bits: left out"), "{}", found[2]);
 }
 
@@ -170,6 +170,28 @@ fn statements_that_do_not_matter_for_decoding_never_refuse_a_file() {
     assert!(warnings(&database)[0].starts_with("t.dbc:13:14: CM_ statement not understood"), "{database:?}");
 }
 
+/// Also right behind a message, which no `;` ends.
+#[test]
+fn unknown_keywords_are_left_out_and_take_nothing_with_them() {
+    let database = parse(
+        "BO_ 1 M: 8 A\n SG_ X : 0|8@1+ (1,0) [0|0] \"\" A\nSIG_FANCY_ 1 X 5\n\nBO_ 2 N: 8 A\n\n\
+         VAL_ 1 X 1 \"a\" ;\nFuture 1 \"x\nBO_ 3 O: 8 A\"; CM_ BO_ 1 \"c\";\n",
+    );
+    let names: Vec<_> = database.messages().iter().map(|m| &*m.name).collect();
+    assert_eq!(names, ["M", "N"]);
+    let signal = &database.messages()[0].signals[0];
+    assert_eq!((signal.labels.len(), &*database.messages()[0].comment), (1, "c"));
+    let found: Vec<_> = database.warnings().iter().map(|w| (w.code, w.place.line, w.place.column)).collect();
+    assert_eq!(found, [(Code::UnknownKeyword, 13, 1), (Code::UnknownKeyword, 18, 1)]);
+}
+
+/// What matters for decoding is enough.
+#[test]
+fn sections_may_be_missing() {
+    let database = Database::parse("t.dbc", b"BO_ 1 M: 8 A\n SG_ X : 0|8@1+ (1,0) [0|0] \"\" A\n").unwrap();
+    assert_eq!((database.messages().len(), database.warnings().len()), (1, 0));
+}
+
 #[test]
 fn value_tables_by_name() {
     let database = parse(
@@ -203,7 +225,7 @@ fn signals_of_one_name_get_different_ones() {
     assert_eq!(&*other.signals[0].name, "S", "another message has names of its own");
     let found: Vec<_> = warnings(&database).into_iter().filter(|w| !w.contains("shares bits")).collect();
     assert_eq!(found.len(), 3, "{found:?}");
-    assert_eq!(found[0], "t.dbc:13: message M has another signal S in line 12: this one is called S_3");
+    assert_eq!(found[0], "t.dbc:13:2: message M has another signal S in line 12: this one is called S_3");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType};
 
 use super::DbcError;
 use super::build::{Builder, Fault, parse};
-use super::model::Labels;
+use super::code::Code;
+use super::model::{Labels, Place};
 use super::multiplex::Selection;
 use super::statement::{Keyword, Statement, words};
 
@@ -17,6 +18,14 @@ impl Builder {
     pub(super) fn detail(&mut self, statement: &Statement<'_>) -> Result<(), DbcError> {
         match statement.keyword {
             Keyword::Message | Keyword::Symbols | Keyword::Other => return Ok(()),
+            Keyword::Unknown => {
+                let word = statement.text.split([' ', '\t', '\n', ':', ';']).next().unwrap_or_default();
+                self.warnings.add(
+                    Code::UnknownKeyword,
+                    statement.place(),
+                    format_args!("{word} is no keyword of DBC: left out"),
+                );
+            }
             Keyword::Multiplexing | Keyword::ValueType => {
                 let dbc = parse(statement).map_err(|fault| self.refused(fault))?;
                 self.multiplexing(statement, dbc);
@@ -27,7 +36,7 @@ impl Builder {
                 Err(Fault { line, column, what }) => {
                     let keyword = statement.text.split_whitespace().next().unwrap_or_default();
                     let text = format_args!("{keyword} statement not understood and left out: {what}");
-                    self.warnings.add_at(line, column, text);
+                    self.warnings.add(Code::NotUnderstood, Place { line, column }, text);
                 }
             },
         }
@@ -41,7 +50,7 @@ impl Builder {
                 signal: found.signal_name,
                 selector: found.multiplexor_signal_name,
                 ranges: found.mappings.iter().map(|m| m.min_value..=m.max_value).collect(),
-                line: statement.line,
+                place: statement.place(),
             });
         }
         for found in dbc.signal_extended_value_type_list {
@@ -52,8 +61,8 @@ impl Builder {
                 SignalExtendedValueType::IEEEfloat32Bit => 32,
                 _ => 64,
             };
-            if let Some(index) = self.signal_named(message, &found.signal_name, statement.line) {
-                self.floats.insert((message, index), (bits, statement.line));
+            if let Some(index) = self.signal_named(message, &found.signal_name, statement.place()) {
+                self.floats.insert((message, index), (bits, statement.place()));
             }
         }
     }
@@ -88,7 +97,7 @@ impl Builder {
             let can_dbc::ValueDescription::Signal { name, value_descriptions, .. } = found else { continue };
             let Some(message) = self.referred(statement, 0) else { continue };
             let labels = self.labels(value_descriptions);
-            if let Some(index) = self.signal_named(message, &name, statement.line) {
+            if let Some(index) = self.signal_named(message, &name, statement.place()) {
                 self.messages[message].signals[index].labels = labels;
             }
         }
@@ -103,7 +112,7 @@ impl Builder {
                 }
                 can_dbc::Comment::Signal { name, comment, .. } => {
                     let Some(message) = self.referred(statement, 1) else { continue };
-                    if let Some(index) = self.signal_named(message, &name, statement.line) {
+                    if let Some(index) = self.signal_named(message, &name, statement.place()) {
                         self.messages[message].signals[index].comment = comment.into();
                     }
                 }
@@ -139,10 +148,10 @@ impl Builder {
                         "the name of signal {} is longer than {MAX_LONG_NAME} bytes: left out",
                         found.signal_name
                     );
-                    self.warnings.add(statement.line, text);
+                    self.warnings.add(Code::LongName, statement.place(), text);
                     continue;
                 }
-                if let Some(index) = self.signal_named(message, &found.signal_name, statement.line) {
+                if let Some(index) = self.signal_named(message, &found.signal_name, statement.place()) {
                     self.long_signals.insert((message, index), name.into());
                 }
             }
@@ -158,7 +167,7 @@ impl Builder {
             return false;
         }
         if let Some(message) = self.referred(statement, 0) {
-            self.table_uses.push((message, (*signal).to_owned(), (*table).to_owned(), statement.line));
+            self.table_uses.push((message, (*signal).to_owned(), (*table).to_owned(), statement.place()));
         }
         true
     }

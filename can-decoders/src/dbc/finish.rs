@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use super::Database;
 use super::build::Builder;
-use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, SignalDef};
+use super::code::Code;
+use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, Place, SignalDef};
 use super::multiplex;
 use super::warnings::Warnings;
 use crate::names::Names;
 
 impl Builder {
     pub(super) fn finish(mut self) -> Database {
-        for (message, signal, table, line) in std::mem::take(&mut self.table_uses) {
+        for (message, signal, table, place) in std::mem::take(&mut self.table_uses) {
             let Some(labels) = self.tables.get(&table).cloned() else {
-                self.warnings.add(line, format_args!("refers to value table {table}, which the file does not have"));
+                self.warnings.add(
+                    Code::UnknownTable,
+                    place,
+                    format_args!("refers to value table {table}, which the file does not have"),
+                );
                 continue;
             };
-            if let Some(index) = self.signal_named(message, &signal, line) {
+            if let Some(index) = self.signal_named(message, &signal, place) {
                 self.messages[message].signals[index].labels = labels;
             }
         }
@@ -52,8 +57,8 @@ impl Builder {
                 (signals[index].labels, signals[index].comment) = (labels, comment);
             }
             let signal = &mut signals[index];
-            if let Some((bits, line)) = self.floats.get(&(message, first)) {
-                set_float(signal, *bits, *line, warnings);
+            if let Some((bits, place)) = self.floats.get(&(message, first)) {
+                set_float(signal, *bits, *place, warnings);
             }
             if let Some(name) = self.long_signals.get(&(message, first)) {
                 signal.name = name.clone();
@@ -63,7 +68,7 @@ impl Builder {
 }
 
 /// The width decides: a 64-bit "float" and a 32-bit "double" are slips of the pen.
-fn set_float(signal: &mut SignalDef, said: u32, line: usize, warnings: &mut Warnings) {
+fn set_float(signal: &mut SignalDef, said: u32, place: Place, warnings: &mut Warnings) {
     let used = match signal.bits {
         32 => {
             signal.encoding = Encoding::Float32;
@@ -80,7 +85,7 @@ fn set_float(signal: &mut SignalDef, said: u32, line: usize, warnings: &mut Warn
         let text = format_args!(
             "signal {name} is a float of {said} bits in SIG_VALTYPE_ and has {bits} bits: read as {used} of {bits} bits"
         );
-        warnings.add(line, text);
+        warnings.add(Code::FloatWidth, place, text);
     }
 }
 
@@ -90,14 +95,14 @@ fn name_signals(message: &mut MessageDef, warnings: &mut Warnings) {
     let mut lines: HashMap<Arc<str>, usize> = HashMap::new();
     for signal in &mut message.signals {
         if names.give(&signal.name) {
-            lines.insert(signal.name.clone(), signal.line);
+            lines.insert(signal.name.clone(), signal.place.line);
             continue;
         }
         let (message, made) = (&message.name, names.number(&signal.name));
         let (name, first) = (&signal.name, lines.get(&signal.name).copied().unwrap_or_default());
         let text =
             format_args!("message {message} has another signal {name} in line {first}: this one is called {made}");
-        warnings.add(signal.line, text);
+        warnings.add(Code::DuplicateSignal, signal.place, text);
         signal.name = made;
     }
 }
@@ -119,7 +124,7 @@ fn check_layout(message: &MessageDef, warnings: &mut Warnings) {
         });
         if let Some(owner) = overlapped {
             let (name, owner) = (&signal.name, &message.signals[owner].name);
-            warnings.add(signal.line, format_args!("signal {name} shares bits with {owner}"));
+            warnings.add(Code::SharedBits, signal.place, format_args!("signal {name} shares bits with {owner}"));
         }
     }
 }

@@ -11,6 +11,7 @@
 //! it as "not multiplexed") and the place of errors that come after the grammar.
 
 mod build;
+mod code;
 mod details;
 mod error;
 mod finish;
@@ -20,8 +21,9 @@ mod statement;
 mod text;
 mod warnings;
 
+pub use code::Code;
 pub use error::DbcError;
-pub use model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, Ranges, SignalDef, Warning};
+pub use model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, Place, Ranges, SignalDef, Warning};
 
 use std::fs::File;
 use std::io::Read;

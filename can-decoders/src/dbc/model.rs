@@ -4,24 +4,34 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::code::Code;
 use crate::frame::CanId;
+
+/// A place in a DBC file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line from 1; 0 stands for the file as a whole.
+    pub line: usize,
+    /// Column in characters from 1; 0 when only the line is known.
+    pub column: usize,
+}
 
 /// Something odd in a DBC file (or between two) that does not keep it from being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
+    /// What kind of thing.
+    pub code: Code,
     /// Name of the file.
     pub file: Arc<str>,
-    /// Line from 1; 0 when the warning is about the file as a whole.
-    pub line: usize,
-    /// Column in characters from 1; 0 when only the line is known.
-    pub column: usize,
+    /// Where.
+    pub place: Place,
     /// What is odd and what was made of it.
     pub text: String,
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.line, self.column) {
+        match (self.place.line, self.place.column) {
             (0, _) => write!(f, "{}: {}", self.file, self.text),
             (line, 0) => write!(f, "{}:{line}: {}", self.file, self.text),
             (line, column) => write!(f, "{}:{line}:{column}: {}", self.file, self.text),
@@ -50,8 +60,8 @@ pub struct MessageDef {
     pub senders: Vec<Arc<str>>,
     /// Comment (`CM_ BO_`), empty when there is none.
     pub comment: Arc<str>,
-    /// Line of the `BO_` in its file, from 1.
-    pub line: usize,
+    /// Where its `BO_` is.
+    pub place: Place,
     /// Signals in the order of the file.
     pub signals: Vec<SignalDef>,
 }
@@ -126,8 +136,8 @@ pub struct SignalDef {
     pub is_multiplexor: bool,
     /// Comment (`CM_ SG_`), empty when there is none.
     pub comment: Arc<str>,
-    /// Line of the `SG_` in its file, from 1.
-    pub line: usize,
+    /// Where its `SG_` is.
+    pub place: Place,
 }
 
 impl SignalDef {

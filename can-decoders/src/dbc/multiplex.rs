@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use super::model::{MessageDef, Multiplexing, Ranges};
+use super::code::Code;
+use super::model::{MessageDef, Multiplexing, Place, Ranges};
 use super::warnings::Warnings;
 
 /// The multiplexer indicator of an `SG_` line.
@@ -27,7 +28,7 @@ pub(super) struct Selection {
     pub signal: String,
     pub selector: String,
     pub ranges: Vec<RangeInclusive<u64>>,
-    pub line: usize,
+    pub place: Place,
 }
 
 /// Sets the multiplexing of all signals; the result has no cycles. What is odd goes to `warnings`.
@@ -62,14 +63,16 @@ pub(super) fn resolve(
                 }
                 (Indicator::Bare, _) => {
                     warnings.add(
-                        signal.line,
+                        Code::NoMultiplexorValue,
+                        signal.place,
                         format_args!("signal {} is multiplexed (m) without a value: never reported", signal.name),
                     );
                     Multiplexing::Never
                 }
                 (Indicator::Multiplexed(_) | Indicator::Both(_), _) => {
                     warnings.add(
-                        signal.line,
+                        Code::NoMultiplexor,
+                        signal.place,
                         format_args!(
                             "signal {} is multiplexed, but message {} has no multiplexor (M): never reported",
                             signal.name, message.name
@@ -102,7 +105,8 @@ fn root(message: &MessageDef, indicators: &[Indicator], warnings: &mut Warnings)
         (Some(only), None) if numbered => {
             let signal = &message.signals[only];
             warnings.add(
-                signal.line,
+                Code::SmallM,
+                signal.place,
                 format_args!("signal {} has m without a number and is taken as the multiplexor (M)", signal.name),
             );
             Some(only)
@@ -120,14 +124,16 @@ fn from_selections(
     let name = &first.signal;
     let Some(selector) = message.signals.iter().position(|s| *s.name == *first.selector) else {
         warnings.add(
-            first.line,
+            Code::NoMultiplexor,
+            first.place,
             format_args!("signal {name} is selected by {}, which does not exist: never reported", first.selector),
         );
         return Multiplexing::Never;
     };
     if let Some(other) = all.iter().find(|s| s.selector != first.selector) {
         warnings.add(
-            other.line,
+            Code::TwoMultiplexors,
+            other.place,
             format_args!("signal {name} is selected by {} already: {} is left out", first.selector, other.selector),
         );
     }
@@ -175,7 +181,11 @@ fn break_cycles(message: &mut MessageDef, warnings: &mut Warnings) {
         if looped {
             let signal = &mut message.signals[at];
             signal.multiplexing = Multiplexing::Never;
-            warnings.add(signal.line, format_args!("signal {} selects itself: never reported", signal.name));
+            warnings.add(
+                Code::MultiplexorLoop,
+                signal.place,
+                format_args!("signal {} selects itself: never reported", signal.name),
+            );
         }
         for index in path {
             state[index] = 2;

@@ -6,6 +6,8 @@
 //! comments, and start a new statement at each such keyword. Only the `NS_` section repeats keywords
 //! without opening statements; there they stand alone on their lines.
 
+use super::model::Place;
+
 /// The statements that DBC files are made of (`SG_` lines belong to their `BO_`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keyword {
@@ -31,6 +33,8 @@ pub(crate) enum Keyword {
     Symbols,
     /// Statements that say nothing about how frames are decoded.
     Other,
+    /// What looks like a statement, with a keyword that DBC does not have.
+    Unknown,
 }
 
 /// One statement: its text and where in the file it starts.
@@ -43,6 +47,12 @@ pub(crate) struct Statement<'a> {
     pub line: usize,
     /// Column of the keyword in characters, from 1.
     pub column: usize,
+}
+
+impl Statement<'_> {
+    pub(crate) fn place(&self) -> Place {
+        Place { line: self.line, column: self.column }
+    }
 }
 
 fn keyword(word: &str) -> Option<Keyword> {
@@ -63,6 +73,11 @@ fn keyword(word: &str) -> Option<Keyword> {
         | "SIGTYPE_VALTYPE_" => Keyword::Other,
         _ => return None,
     })
+}
+
+/// Upper case and an underscore at the end, as keywords have it.
+fn like_keyword(word: &str) -> bool {
+    word.len() > 2 && word.ends_with('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
 }
 
 /// What stands before the first statement and is neither blank nor a comment: not DBC.
@@ -86,6 +101,8 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
     let (mut counted, mut column) = (0, 1);
     // True where a statement may open: only blanks since the line's start or a `;`.
     let mut fresh = true;
+    // True when the statement has ended with its `;`: whatever comes now opens another.
+    let mut ended = false;
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -97,7 +114,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
             }
             b' ' | b'\t' => at += 1,
             b';' => {
-                fresh = true;
+                (fresh, ended) = (true, true);
                 at += 1;
             }
             b'/' if bytes.get(at + 1) == Some(&b'/') => {
@@ -118,13 +135,17 @@ pub(crate) fn split(text: &str) -> Result<Vec<Statement<'_>>, Preamble> {
             }
             byte if fresh && (byte.is_ascii_alphabetic() || byte == b'_') => {
                 let end = word_end(bytes, at);
-                let found = keyword(&text[at..end]);
+                let word = &text[at..end];
+                let found = keyword(word).or_else(|| {
+                    let in_message = matches!(opened, Some((Keyword::Message, ..)));
+                    (ended || in_message && word != "SG_" && like_keyword(word)).then_some(Keyword::Unknown)
+                });
                 let in_symbols = matches!(opened, Some((Keyword::Symbols, ..)));
                 if let Some(found) = found.filter(|_| !(in_symbols && alone(bytes, end))) {
                     if let Some((keyword, line, column)) = opened {
                         statements.push(Statement { keyword, text: &text[start..at], line, column });
                     }
-                    start = at;
+                    (start, ended) = (at, false);
                     if counted < line_start {
                         (counted, column) = (line_start, 1);
                     }

@@ -4,7 +4,8 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use super::MAX_WARNINGS;
-use super::model::Warning;
+use super::code::Code;
+use super::model::{Place, Warning};
 
 /// Longest text, in bytes: names come from the file and can be a megabyte long.
 const MAX_TEXT: usize = 500;
@@ -21,13 +22,7 @@ impl Warnings {
         Self { file, kept: Vec::new(), suppressed: 0 }
     }
 
-    /// About a line, or with line 0 the whole file.
-    pub(super) fn add(&mut self, line: usize, text: fmt::Arguments<'_>) {
-        self.add_at(line, 0, text);
-    }
-
-    /// About one place in a line.
-    pub(super) fn add_at(&mut self, line: usize, column: usize, text: fmt::Arguments<'_>) {
+    pub(super) fn add(&mut self, code: Code, place: Place, text: fmt::Arguments<'_>) {
         if self.kept.len() >= MAX_WARNINGS {
             self.suppressed += 1;
             return;
@@ -36,16 +31,16 @@ impl Warnings {
         if short.write_fmt(text).is_err() {
             short.0.push('…');
         }
-        self.kept.push(Warning { file: self.file.clone(), line, column, text: short.0 });
+        self.kept.push(Warning { code, file: self.file.clone(), place, text: short.0 });
     }
 
     /// In the order of the file, those about the whole of it last.
     pub(super) fn finish(mut self) -> Vec<Warning> {
         if self.suppressed > 0 {
             let text = format!("{} more warnings", self.suppressed);
-            self.kept.push(Warning { file: self.file, line: 0, column: 0, text });
+            self.kept.push(Warning { code: Code::More, file: self.file, place: Place::default(), text });
         }
-        self.kept.sort_by_key(|w| if w.line == 0 { usize::MAX } else { w.line });
+        self.kept.sort_by_key(|w| (w.place.line == 0, w.place));
         self.kept
     }
 }
@@ -72,8 +67,8 @@ mod tests {
     #[test]
     fn long_texts_are_cut_between_characters() {
         let mut warnings = Warnings::new("f".into());
-        warnings.add(1, format_args!("x{}{}", "°".repeat(200), "°".repeat(200)));
-        warnings.add(2, format_args!("{}", "x".repeat(MAX_TEXT)));
+        warnings.add(Code::More, Place { line: 1, column: 1 }, format_args!("x{}{}", "°".repeat(200), "°".repeat(200)));
+        warnings.add(Code::More, Place { line: 2, column: 1 }, format_args!("{}", "x".repeat(MAX_TEXT)));
         let [cut, whole] = &warnings.finish()[..] else { panic!() };
         assert_eq!(cut.text, format!("x{}…", "°".repeat(249)));
         assert_eq!(whole.text.len(), MAX_TEXT);
