@@ -17,7 +17,7 @@ use crate::source::Frames;
 const MAX_IDS: usize = 100_000;
 
 #[derive(Args)]
-pub(super) struct CoverageArgs {
+pub(in crate::cli) struct CoverageArgs {
     /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
     log: PathBuf,
     /// DBC file, for all buses or as BUS=FILE for one. May be given several times.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::CliError;
 
 #[derive(Args)]
-pub(super) struct LintArgs {
+pub(in crate::cli) struct LintArgs {
     /// DBC files.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
