@@ -575,3 +575,25 @@ fn audit_finds_a_hole_a_copy_and_a_wrong_order() {
     let (code, out, _) = ended(&run(&["audit", arg(&file)]));
     assert_eq!((code, out.as_str()), (Some(1), "no events\n"));
 }
+
+#[test]
+fn decode_says_why_a_value_cannot_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let dbc = dir.path().join("car.dbc");
+    let text = "BU_: A\n\nBO_ 37 M: 3 A\n SG_ T : 0|8@1+ (1,-40) [-40|200] \"degC\" A\n \
+                SG_ COUNTER : 8|4@1+ (1,0) [0|15] \"\" A\n SG_ CHECKSUM : 16|8@1+ (1,0) [0|255] \"\" A\n\n\
+                VAL_ 37 T 255 \"SNA\" 254 \"Error\" ;\nBA_ \"OutriderChecksum\" SG_ 37 CHECKSUM \"xor8\";\n\
+                BA_ \"OutriderCounter\" SG_ 37 COUNTER 1;\n";
+    std::fs::write(&dbc, text).unwrap();
+    let log = "(1.000000) can0 025#640064\n(1.010000) can0 025#F101F0\n(1.020000) can0 025#FE02FC\n\
+               (1.030000) can0 025#FF03FC\n(1.040000) can0 025#640467\n(1.050000) can0 025#640367\n";
+    let output = good(&run_with_input(&["decode", "-", "--dbc", arg(&dbc)], log.as_bytes()));
+    let expected = r#"{"t":1.000000,"bus":"can0","id":"025","message":"M","signals":{"T":60.0,"COUNTER":0.0,"CHECKSUM":100.0}}
+{"t":1.010000,"bus":"can0","id":"025","message":"M","signals":{"COUNTER":1.0,"CHECKSUM":240.0},"invalid":{"T":"out of range"}}
+{"t":1.020000,"bus":"can0","id":"025","message":"M","signals":{"COUNTER":2.0,"CHECKSUM":252.0},"invalid":{"T":"error"}}
+{"t":1.030000,"bus":"can0","id":"025","message":"M","signals":{"COUNTER":3.0,"CHECKSUM":252.0},"invalid":{"T":"not available"}}
+{"t":1.040000,"bus":"can0","id":"025","message":"M","signals":{},"invalid":{"T":"wrong checksum","COUNTER":"wrong checksum","CHECKSUM":"wrong checksum"}}
+{"t":1.050000,"bus":"can0","id":"025","message":"M","signals":{},"invalid":{"T":"wrong counter","COUNTER":"wrong counter","CHECKSUM":"wrong counter"}}
+"#;
+    assert_eq!(output, expected);
+}

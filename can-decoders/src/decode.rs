@@ -1,7 +1,9 @@
 //! Decoding a payload by a compiled plan: an iterator over samples that allocates nothing.
 
-use crate::op::Words;
-use crate::plan::{Message, Plan, SignalIndex, Step};
+use crate::integrity::{Check, Counter};
+use crate::plan::{Form, Head, Message, MessageIndex, Plan, SignalIndex};
+use crate::step::{Step, Words};
+use crate::validity::Validity;
 
 /// A signal's value as it is in the frame, before factor and offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,17 +27,6 @@ impl Raw {
     }
 }
 
-/// Whether a sample's value can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Validity {
-    /// It can.
-    Valid,
-    /// Bits of the signal lie beyond the payload; the value is NaN.
-    Short,
-    /// The value is NaN or infinite: a float sent like this, or a scaling that passes the range of `f64`.
-    NotFinite,
-}
-
 /// One signal of one frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
@@ -47,6 +38,13 @@ pub struct Sample {
     pub raw: Raw,
     /// Physical value in the signal's unit.
     pub value: f64,
+}
+
+impl Default for Sample {
+    /// A sample that says nothing, to fill buffers with.
+    fn default() -> Self {
+        Self { signal: SignalIndex(0), validity: Validity::Short, raw: Raw::Unsigned(0), value: f64::NAN }
+    }
 }
 
 /// How the payload's length compares with the message's.
@@ -72,25 +70,55 @@ pub struct Decoded<'a> {
     /// How the payload's length compares with the message's.
     pub fit: Fit,
     plan: &'a Plan,
-    message: &'a Message,
+    message: MessageIndex,
+    head: Head,
     payload: &'a [u8],
     words: Words,
+    /// [`Validity::Valid`], or what is wrong with the frame as a whole.
+    verdict: Validity,
 }
 
 impl<'a> Decoded<'a> {
-    pub(crate) fn new(plan: &'a Plan, message: &'a Message, payload: &'a [u8]) -> Self {
-        let (is, should) = (payload.len(), message.size);
+    #[inline]
+    pub(crate) fn new(plan: &'a Plan, message: MessageIndex, head: Head, payload: &'a [u8], words: Words) -> Self {
+        let (is, should) = (payload.len(), usize::from(head.size));
         let fit = match is.cmp(&should) {
             std::cmp::Ordering::Equal => Fit::Exact,
             std::cmp::Ordering::Less => Fit::Short { missing: should - is },
             std::cmp::Ordering::Greater => Fit::Long { extra: is - should },
         };
-        Self { fit, plan, message, payload, words: Words::new(payload) }
+        let verdict = match plan.check(&head) {
+            None => Validity::Valid,
+            Some(check) => verify(plan, check, message, payload),
+        };
+        Self { fit, plan, message, head, payload, words, verdict }
+    }
+
+    /// The message's counter and its value in this frame, when there is one that can be believed.
+    #[inline]
+    pub(crate) fn counter(&self) -> Option<(&'a Counter, u64)> {
+        let counter = self.plan.check(&self.head)?.counter.as_ref()?;
+        if !self.verdict.is_valid() {
+            return None;
+        }
+        Some((counter, self.plan.raw(counter.signal, self.payload)?))
+    }
+
+    /// Says of all values of the frame that they cannot be used, whatever they are: see
+    /// [`crate::integrity::Counters::check`].
+    pub fn mark(self, verdict: Validity) -> Self {
+        Self { verdict, ..self }
+    }
+
+    /// The message's number.
+    #[inline]
+    pub fn index(&self) -> MessageIndex {
+        self.message
     }
 
     /// The message.
     pub fn message(&self) -> &'a Message {
-        self.message
+        self.plan.message(self.message)
     }
 
     /// The signals that are in this frame, in the order of the DBC: those that are always there, and
@@ -100,15 +128,42 @@ impl<'a> Decoded<'a> {
     /// beyond the payload would select is unknown and left out.
     #[inline]
     pub fn signals(&self) -> Samples<'a> {
+        let Head { first, count, needed, form, .. } = self.head;
+        let steps = self.plan.steps.get(first as usize..).and_then(|steps| steps.get(..usize::from(count)));
         Samples {
             plan: self.plan,
             payload: self.payload,
             words: self.words,
-            next: self.message.signals.start,
-            steps: self.plan.steps(self.message).iter(),
+            next: first,
+            steps: steps.unwrap_or_default().iter(),
+            form: if self.verdict.is_valid() && usize::from(needed) <= self.payload.len() { form } else { Form::Any },
             selector: None,
+            verdict: self.verdict,
         }
     }
+
+    /// Writes the samples of [`Decoded::signals`] to the front of `out` and returns those. When `out` is too small the
+    /// rest is left out: [`Plan::most_signals`] is always enough.
+    #[inline]
+    pub fn write<'o>(&self, out: &'o mut [Sample]) -> &'o [Sample] {
+        let samples = self.signals();
+        let count = match samples.form {
+            Form::Near => samples.write_plain::<true>(out),
+            Form::Far => samples.write_plain::<false>(out),
+            Form::Any => samples.write_any(out),
+        };
+        &out[..count]
+    }
+}
+
+/// [`Validity::Checksum`] when the frame's checksum is wrong.
+#[inline(never)]
+fn verify(plan: &Plan, check: &Check, message: MessageIndex, payload: &[u8]) -> Validity {
+    let Some(checksum) = &check.checksum else { return Validity::Valid };
+    let Some(stored) = plan.raw(checksum.signal, payload) else { return Validity::Valid };
+    let counter = check.counter.as_ref().and_then(|counter| plan.raw(counter.signal, payload));
+    let id = plan.message(message).id.number();
+    if checksum.holds(id, payload, stored, counter) { Validity::Valid } else { Validity::Checksum }
 }
 
 /// Iterator over the signals of a frame; see [`Decoded::signals`].
@@ -120,14 +175,95 @@ pub struct Samples<'a> {
     /// The signals still to come, of which `next` is the first.
     steps: std::slice::Iter<'a, Step>,
     next: u32,
+    /// Other than [`Form::Any`] only when the payload holds all signals and the frame is good.
+    form: Form,
+    verdict: Validity,
     /// The multiplexor asked for last and its raw value when it is in the frame: signals that one
     /// multiplexor selects usually follow each other.
     selector: Option<(u32, Option<u64>)>,
 }
 
 impl Samples<'_> {
-    /// True when multiplexors select the signal in this frame.
+    /// A signal that is in the frame, is not odd, and that the payload holds.
+    #[inline]
+    fn plain<const NEAR: bool>(&self, step: &Step, index: u32) -> Sample {
+        let (raw, value, plainly) = step.value::<NEAR>(&self.words, self.payload);
+        let mut validity = if plainly { Validity::Valid } else { Validity::OutOfRange };
+        if !plainly && step.is_judged() {
+            validity = self.plan.judge(index, raw, value);
+        }
+        let raw = if step.is_signed() { Raw::Signed(raw) } else { Raw::Unsigned(raw.cast_unsigned()) };
+        Sample { signal: SignalIndex(index), validity, raw, value }
+    }
+
+    /// Any signal; `None` when it is not in the frame.
     #[inline(never)]
+    fn any(&mut self, step: &Step, index: u32) -> Option<Sample> {
+        if !step.is_open() && !self.selected(index) {
+            return None;
+        }
+        let op = self.plan.op(index);
+        if !op.fits(self.payload.len()) {
+            let signal = SignalIndex(index);
+            return Some(Sample { signal, validity: Validity::Short, raw: Raw::Unsigned(0), value: f64::NAN });
+        }
+        let mut sample = if step.is_odd() {
+            let bits = op.bits(&self.words, self.payload);
+            let (raw, value) = op.value(bits);
+            let validity = self.plan.judge(index, op.extended(bits), value);
+            Sample { signal: SignalIndex(index), validity, raw, value }
+        } else {
+            self.plain::<false>(step, index)
+        };
+        if !self.verdict.is_valid() {
+            sample.validity = self.verdict;
+        }
+        Some(sample)
+    }
+
+    #[inline]
+    fn write_plain<const NEAR: bool>(&self, out: &mut [Sample]) -> usize {
+        for ((slot, step), index) in out.iter_mut().zip(self.steps.as_slice()).zip(self.next..) {
+            *slot = self.plain::<NEAR>(step, index);
+        }
+        self.steps.len().min(out.len())
+    }
+
+    #[inline]
+    fn fold_plain<const NEAR: bool, B>(&self, start: B, mut f: impl FnMut(B, Sample) -> B) -> B {
+        let mut all = start;
+        for (step, index) in self.steps.as_slice().iter().zip(self.next..) {
+            all = f(all, self.plain::<NEAR>(step, index));
+        }
+        all
+    }
+
+    // What follows are ways of their own, so that nothing of `self` has to be in memory where all is plain.
+
+    #[inline(never)]
+    fn fold_any<B, F: FnMut(B, Sample) -> B>(mut self, start: B, mut f: F) -> B {
+        let mut all = start;
+        while let Some(step) = self.steps.next() {
+            let index = self.next;
+            self.next += 1;
+            if let Some(sample) = self.any(step, index) {
+                all = f(all, sample);
+            }
+        }
+        all
+    }
+
+    #[inline(never)]
+    fn write_any(self, out: &mut [Sample]) -> usize {
+        let mut count = 0;
+        for (slot, sample) in out.iter_mut().zip(self) {
+            *slot = sample;
+            count += 1;
+        }
+        count
+    }
+
+    /// True when multiplexors select the signal in this frame.
     fn selected(&mut self, signal: u32) -> bool {
         let Some(gate) = self.plan.gate(signal) else { return true };
         let raw = match self.selector {
@@ -171,20 +307,28 @@ impl Iterator for Samples<'_> {
             let step = self.steps.next()?;
             let index = self.next;
             self.next += 1;
-            if !step.is_open() && !self.selected(index) {
-                continue;
+            if self.form != Form::Any {
+                return Some(self.plain::<false>(step, index));
             }
-            let signal = SignalIndex(index);
-            if !step.op.fits(self.payload.len()) {
-                return Some(Sample { signal, validity: Validity::Short, raw: Raw::Unsigned(0), value: f64::NAN });
+            if let Some(sample) = self.any(step, index) {
+                return Some(sample);
             }
-            let (raw, value, validity) = step.op.value(step.op.bits(&self.words, self.payload));
-            return Some(Sample { signal, validity, raw, value });
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.steps.len()))
+        let left = self.steps.len();
+        (if self.form == Form::Any { 0 } else { left }, Some(left))
+    }
+
+    /// The question whether all is plain is asked once, not for each signal.
+    #[inline]
+    fn fold<B, F: FnMut(B, Sample) -> B>(self, start: B, f: F) -> B {
+        match self.form {
+            Form::Near => self.fold_plain::<true, B>(start, f),
+            Form::Far => self.fold_plain::<false, B>(start, f),
+            Form::Any => self.fold_any(start, f),
+        }
     }
 }
 

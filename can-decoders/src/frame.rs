@@ -123,6 +123,12 @@ impl Frame {
         if self.kind == FrameKind::Remote { &[] } else { &self.data[..usize::from(self.len)] }
     }
 
+    /// The first 8 bytes of the payload, with zeros behind it.
+    #[inline]
+    pub(crate) fn first_bytes(&self) -> [u8; 8] {
+        self.data.first_chunk().copied().unwrap_or_default()
+    }
+
     /// Length in bytes; for remote frames the length asked for.
     pub fn len(&self) -> usize {
         usize::from(self.len)

@@ -70,9 +70,14 @@ impl IdIndex {
 
     #[inline]
     pub(crate) fn get(&self, id: CanId) -> Option<u32> {
-        if !id.is_extended() {
-            return self.standard.get(id.number() as usize).copied().filter(|number| *number != NONE);
+        if id.is_extended() {
+            return self.get_extended(id);
         }
+        self.standard.get(id.number() as usize).copied().filter(|number| *number != NONE)
+    }
+
+    #[inline(never)]
+    fn get_extended(&self, id: CanId) -> Option<u32> {
         if self.extended.is_empty() {
             return if self.sorted.is_empty() { None } else { self.search(id) };
         }

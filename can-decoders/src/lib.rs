@@ -69,22 +69,27 @@
 //! ```
 
 pub mod candump;
+mod compile;
 pub mod dbc;
 pub mod decode;
 pub mod encode;
 pub mod error_frame;
 pub mod frame;
 mod index;
+pub mod integrity;
 mod names;
 mod op;
 pub mod plan;
+mod step;
+pub mod validity;
 pub mod xl;
 
 pub use candump::{LogError, LogReader, LogWriter};
 pub use dbc::{Database, DbcError};
-pub use decode::{Decoded, Fit, Raw, Sample, Samples, Validity};
+pub use decode::{Decoded, Fit, Raw, Sample, Samples};
 pub use encode::EncodeError;
 pub use error_frame::{ControllerState, ErrorFrame};
 pub use frame::{BusId, CanId, Frame, FrameKind};
 pub use plan::{Message, MessageIndex, Plan, Signal, SignalIndex};
+pub use validity::{Rules, Validity};
 pub use xl::{MAX_XL_PAYLOAD, XL_BYTES, XlFrame};

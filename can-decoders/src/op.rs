@@ -1,34 +1,11 @@
-//! One signal compiled to the few steps that take its value out of a payload.
+//! One signal of any form: where its bits are, and how they become a value, and back.
 //!
-//! Classic frames hold 8 bytes, so a frame's first 8 bytes are read once as two words, one for each
-//! byte order ([`Words`]), and a signal within them is a shift and a mask of one of the words. Bits
-//! past the payload's end read as zero there; whether the signal fits is decided by its end alone.
-//! Signals further back (CAN FD, transport protocols) load up to nine bytes each.
+//! [`crate::step::Step`] decodes almost all signals faster. This decodes the rest (floats, 64 unsigned bits, integers
+//! that must not be rounded on the way, signals that span nine bytes), reads multiplexors, and encodes.
 
 use crate::dbc::{ByteOrder, Encoding, SignalDef};
-use crate::decode::{Raw, Validity};
-
-/// The first 8 bytes of a payload as little- and big-endian words, padded with zeros.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Words {
-    little: u64,
-    big: u64,
-}
-
-impl Words {
-    #[inline]
-    pub(crate) fn new(payload: &[u8]) -> Self {
-        let bytes = match payload.first_chunk::<8>() {
-            Some(bytes) => *bytes,
-            None => {
-                let mut bytes = [0; 8];
-                bytes[..payload.len()].copy_from_slice(payload);
-                bytes
-            }
-        };
-        Self { little: u64::from_le_bytes(bytes), big: u64::from_be_bytes(bytes) }
-    }
-}
+use crate::decode::Raw;
+use crate::step::Words;
 
 /// Where the bits come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +44,6 @@ pub(crate) struct Op {
     /// Bytes a payload needs to hold the signal.
     end: u32,
     scale: Scale,
-    /// True when the value can be NaN or infinite.
-    may_overflow: bool,
 }
 
 impl Op {
@@ -83,7 +58,6 @@ impl Op {
             (true, false) => (Load::LittleBytes, span.start % 8),
             (false, false) => (Load::BigBytes, (8 - span.end % 8) % 8),
         };
-        let scale = scale(signal);
         Self {
             load,
             encoding: signal.encoding,
@@ -92,9 +66,34 @@ impl Op {
             spare: u8::try_from(64 - signal.bits.clamp(1, 64)).unwrap_or(0),
             first,
             end,
-            scale,
-            may_overflow: may_overflow(signal, scale),
+            scale: scale(signal),
         }
+    }
+
+    /// Factor and offset, when the signal is an integer and doubles are right for it whatever the raw value is.
+    pub(crate) fn double_scale(&self) -> Option<(f64, f64)> {
+        let (factor, offset) = match self.scale {
+            Scale::Identity => (1.0, 0.0),
+            Scale::Double { factor, offset } => (factor, offset),
+            Scale::Wide { .. } => return None,
+        };
+        let integer = matches!(self.encoding, Encoding::Unsigned | Encoding::Signed);
+        let finite = (2_f64.powi(64) * factor.abs() + offset.abs()).is_finite();
+        (integer && finite).then_some((factor, offset))
+    }
+
+    pub(crate) fn is_signed(&self) -> bool {
+        self.encoding == Encoding::Signed
+    }
+
+    pub(crate) fn is_float(&self) -> bool {
+        matches!(self.encoding, Encoding::Float32 | Encoding::Float64)
+    }
+
+    /// The bits as a raw value: sign-extended when the signal is signed.
+    pub(crate) fn extended(&self, bits: u64) -> i64 {
+        let top = (bits << self.spare).cast_signed();
+        if self.is_signed() { top >> self.spare } else { bits.cast_signed() }
     }
 
     /// True when `length` bytes of payload hold the whole signal.
@@ -119,8 +118,7 @@ impl Op {
         value & (u64::MAX >> self.spare)
     }
 
-    /// Bits from behind the words: up to nine bytes. Rare, and kept out of the code of all other signals.
-    #[cold]
+    /// Bits from behind the words: up to nine bytes.
     fn far_bits(&self, payload: &[u8]) -> u64 {
         let bytes = payload.get(self.first as usize..self.end as usize).unwrap_or(&[]);
         let append = |wide: u128, byte: &u8| wide << 8 | u128::from(*byte);
@@ -134,12 +132,11 @@ impl Op {
     }
 
     /// Raw and physical value of the signal's bits.
-    #[inline]
-    pub(crate) fn value(&self, bits: u64) -> (Raw, f64, Validity) {
-        let (raw, value) = match self.encoding {
+    pub(crate) fn value(&self, bits: u64) -> (Raw, f64) {
+        match self.encoding {
             Encoding::Unsigned => (Raw::Unsigned(bits), self.scale_integer(bits as f64, || i128::from(bits))),
             Encoding::Signed => {
-                let signed = (bits << self.spare).cast_signed() >> self.spare;
+                let signed = self.extended(bits);
                 (Raw::Signed(signed), self.scale_integer(signed as f64, || i128::from(signed)))
             }
             Encoding::Float32 => {
@@ -151,12 +148,9 @@ impl Op {
                 let float = f64::from_bits(bits);
                 (Raw::Float(float), self.scale_float(float))
             }
-        };
-        let validity = if self.may_overflow && !value.is_finite() { Validity::NotFinite } else { Validity::Valid };
-        (raw, value, validity)
+        }
     }
 
-    #[inline]
     fn scale_integer(&self, double: f64, exact: impl FnOnce() -> i128) -> f64 {
         match self.scale {
             Scale::Identity => double,
@@ -165,7 +159,6 @@ impl Op {
         }
     }
 
-    #[inline]
     fn scale_float(&self, float: f64) -> f64 {
         match self.scale {
             Scale::Double { factor, offset } => float * factor + offset,
@@ -235,7 +228,6 @@ impl Op {
 }
 
 /// 64 bits times 64 bits plus 64 bits stay below 2^127.
-#[cold]
 fn wide(raw: i128, factor: i64, offset: i64) -> f64 {
     (raw * i128::from(factor) + i128::from(offset)) as f64
 }
@@ -259,13 +251,4 @@ fn integer(number: f64) -> Option<i64> {
     let exact = number.fract() == 0.0 && number.abs() <= 2_f64.powi(53);
     #[expect(clippy::cast_possible_truncation, reason = "checked to be an integer in range")]
     exact.then_some(number as i64)
-}
-
-fn may_overflow(signal: &SignalDef, scale: Scale) -> bool {
-    let float = matches!(signal.encoding, Encoding::Float32 | Encoding::Float64);
-    let largest = match scale {
-        Scale::Identity | Scale::Wide { .. } => 0.0,
-        Scale::Double { factor, offset } => 2_f64.powi(64) * factor.abs() + offset.abs(),
-    };
-    float || !largest.is_finite()
 }

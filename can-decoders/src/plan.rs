@@ -1,21 +1,23 @@
 //! DBC databases of one bus compiled to a decode plan.
 //!
 //! The plan keeps what decoding touches apart from what people read: [`Signal`] holds names, units and
-//! labels, a parallel table the steps that take the value out of a payload, and a third, used by
-//! multiplexed signals only, which values of which multiplexor select them. All signals of all
+//! labels; of the parallel tables, `heads` and `steps` are all that decoding a usual frame reads, and the others are
+//! for what is rarer (multiplexing, values that are not plainly valid, odd forms). All signals of all
 //! messages are numbered through, those of one message in a row, so that a [`SignalIndex`] alone
 //! identifies a signal and callers can keep state per signal in a plain vector.
 
 use std::collections::HashMap;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::dbc::{Code, Database, Labels, MessageDef, Multiplexing, SignalDef, Warning};
+use crate::dbc::{Labels, Warning};
 use crate::decode::Decoded;
-use crate::frame::CanId;
+use crate::frame::{CanId, Frame};
 use crate::index::IdIndex;
-use crate::names::Names;
+use crate::integrity::Check;
 use crate::op::Op;
+use crate::step::{Step, Words};
+use crate::validity::{Limits, Pattern, Validity};
 
 /// Number of a message within its [`Plan`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,150 +91,63 @@ impl Signal {
 pub(crate) struct Gate {
     pub(crate) selector: u32,
     /// Where in `Plan::ranges` the raw values are; several gates may share them.
-    ranges: Range<u32>,
+    pub(crate) ranges: Range<u32>,
 }
 
-/// What decoding needs of one signal.
-#[derive(Debug, Clone)]
-pub(crate) struct Step {
-    pub(crate) op: Op,
-    /// Place in `Plan::gates`, or [`OPEN`].
-    gate: u32,
+/// What decoding needs of a message. The rest of it is in [`Message`], which only people read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    /// The first of its signals.
+    pub(crate) first: u32,
+    pub(crate) count: u16,
+    /// Length that the DBC states.
+    pub(crate) size: u16,
+    /// Bytes that all its signals need.
+    pub(crate) needed: u16,
+    pub(crate) form: Form,
+    /// Place of its checks in `Plan::checks`, or [`UNCHECKED`].
+    pub(crate) check: u32,
 }
 
-impl Step {
-    /// True when the signal is in all frames of its message.
-    #[inline]
-    pub(crate) fn is_open(&self) -> bool {
-        self.gate == OPEN
-    }
+/// What is known of all signals of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// They are in all frames, none is odd, and they are within the first 8 bytes.
+    Near,
+    /// As `Near`, but some are further back.
+    Far,
+    /// Nothing.
+    Any,
 }
 
-/// Where ranges that several signals share are in `Plan::ranges`, by their address in the databases.
-type SharedRanges = HashMap<*const RangeInclusive<u64>, Range<u32>>;
+/// The check of messages that have neither checksum nor counter.
+pub(crate) const UNCHECKED: u32 = u32::MAX;
 
 /// The gate of signals that are always in the frame.
-const OPEN: u32 = u32::MAX;
+pub(crate) const OPEN: u32 = u32::MAX;
 
 /// Messages and signals of one bus, ready to decode; see [`Plan::compile`].
 #[derive(Debug, Clone)]
 pub struct Plan {
-    messages: Vec<Message>,
-    signals: Vec<Signal>,
-    steps: Vec<Step>,
-    gates: Vec<Gate>,
-    ranges: Vec<(u64, u64)>,
-    index: IdIndex,
-    names: HashMap<Arc<str>, MessageIndex>,
-    warnings: Vec<Warning>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) heads: Vec<Head>,
+    pub(crate) signals: Vec<Signal>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) ops: Vec<Op>,
+    /// By signal: its place in `gates`, or [`OPEN`].
+    pub(crate) gate_of: Vec<u32>,
+    pub(crate) gates: Vec<Gate>,
+    pub(crate) ranges: Vec<(u64, u64)>,
+    pub(crate) limits: Vec<Limits>,
+    pub(crate) patterns: Vec<Pattern>,
+    pub(crate) unchecked: Vec<SignalIndex>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) index: IdIndex,
+    pub(crate) names: HashMap<Arc<str>, MessageIndex>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl Plan {
-    /// Compiles the databases of one bus. When several describe the same identifier the first is used,
-    /// and when several messages have the same name the later ones get their identifier as suffix
-    /// (`Name_1A0`, `Name_18FEF1FE`); warnings tell.
-    pub fn compile(databases: &[Database]) -> Self {
-        let mut plan = Self {
-            messages: Vec::new(),
-            signals: Vec::new(),
-            steps: Vec::new(),
-            gates: Vec::new(),
-            ranges: Vec::new(),
-            index: IdIndex::default(),
-            names: HashMap::new(),
-            warnings: databases.iter().flat_map(|d| d.warnings().iter().cloned()).collect(),
-        };
-        let mut owners: HashMap<u32, &str> = HashMap::new();
-        let mut used: Vec<(&Database, &MessageDef)> = Vec::new();
-        for database in databases {
-            for message in database.messages() {
-                if let Some(owner) = owners.get(&message.id.to_bits()) {
-                    let text =
-                        format!("message {} ({}): {owner} describes it too and is used", message.name, message.id);
-                    plan.warnings.push(Warning {
-                        code: Code::DuplicateIdentifier,
-                        file: database.name.clone(),
-                        place: message.place,
-                        text,
-                    });
-                    continue;
-                }
-                owners.insert(message.id.to_bits(), database.name());
-                used.push((database, message));
-            }
-        }
-        let mut names = Names::new(used.iter().map(|(_, message)| &message.name));
-        let mut shared = SharedRanges::new();
-        for (database, message) in used {
-            let mut name = message.name.clone();
-            if !names.give(&name) {
-                name = names.make(&message.name, message.id);
-                let text = format!("message {} has the name of another: it is called {name}", message.name);
-                plan.warnings.push(Warning {
-                    code: Code::DuplicateMessage,
-                    file: database.name.clone(),
-                    place: message.place,
-                    text,
-                });
-            }
-            plan.add_message(name, message, &mut shared);
-        }
-        plan.index = IdIndex::new(plan.messages.iter().map(|m| m.id));
-        plan
-    }
-
-    fn add_message(&mut self, name: Arc<str>, message: &MessageDef, shared: &mut SharedRanges) {
-        let index = MessageIndex(number(self.messages.len()));
-        let start = number(self.signals.len());
-        for signal in &message.signals {
-            self.add_signal(signal, index, start, shared);
-        }
-        self.names.insert(name.clone(), index);
-        self.messages.push(Message {
-            name,
-            id: message.id,
-            size: message.size,
-            cycle_time_ms: message.cycle_time_ms,
-            senders: message.senders.clone(),
-            signals: start..number(self.signals.len()),
-        });
-    }
-
-    fn add_signal(&mut self, signal: &SignalDef, message: MessageIndex, first: u32, shared: &mut SharedRanges) {
-        let gate = match &signal.multiplexing {
-            Multiplexing::Always => OPEN,
-            Multiplexing::Selected { selector, ranges } => {
-                let places = shared.entry(ranges.as_ptr()).or_insert_with(|| {
-                    let start = number(self.ranges.len());
-                    self.ranges.extend(ranges.iter().map(|range| (*range.start(), *range.end())));
-                    start..number(self.ranges.len())
-                });
-                self.add_gate(first + number(*selector), places.clone())
-            }
-            // A gate that admits nothing; its selector is of no matter.
-            Multiplexing::Never => self.add_gate(number(self.steps.len()), 0..0),
-        };
-        self.steps.push(Step { op: Op::compile(signal), gate });
-        self.signals.push(Signal {
-            name: signal.name.clone(),
-            message,
-            unit: signal.unit.clone(),
-            min: signal.min,
-            max: signal.max,
-            factor: signal.factor,
-            offset: signal.offset,
-            bits: signal.bits,
-            is_multiplexor: signal.is_multiplexor,
-            is_multiplexed: signal.multiplexing != Multiplexing::Always,
-            labels: signal.labels.clone(),
-        });
-    }
-
-    fn add_gate(&mut self, selector: u32, ranges: Range<u32>) -> u32 {
-        self.gates.push(Gate { selector, ranges });
-        number(self.gates.len() - 1)
-    }
-
     /// All messages; a [`MessageIndex`] is a place in this slice.
     pub fn messages(&self) -> &[Message] {
         &self.messages
@@ -286,28 +201,51 @@ impl Plan {
         &self.warnings
     }
 
+    /// Signals whose range in the DBC is not believed, so that it is not checked; see [`crate::validity`].
+    pub fn unchecked_ranges(&self) -> &[SignalIndex] {
+        &self.unchecked
+    }
+
+    /// The most signals that a message has: a buffer of so many samples holds any frame's.
+    pub fn most_signals(&self) -> usize {
+        self.heads.iter().map(|head| usize::from(head.count)).max().unwrap_or(0)
+    }
+
     /// Looks at a payload as a message. Nothing is computed or allocated before the signals are
     /// iterated over. Panics when the index is from another plan and out of range.
     #[inline]
     pub fn decode<'a>(&'a self, message: MessageIndex, payload: &'a [u8]) -> Decoded<'a> {
-        Decoded::new(self, self.message(message), payload)
+        Decoded::new(self, message, self.heads[message.0 as usize], payload, Words::new(payload))
     }
 
-    /// What decoding needs of a message's signals, in order.
+    /// As [`Plan::decode`], of a frame's payload. A little faster for short ones, as a frame keeps zeros behind them.
     #[inline]
-    pub(crate) fn steps(&self, message: &Message) -> &[Step] {
-        &self.steps[message.signals.start as usize..message.signals.end as usize]
+    pub fn decode_frame<'a>(&'a self, message: MessageIndex, frame: &'a Frame) -> Decoded<'a> {
+        let (payload, words) = (frame.payload(), Words::of(frame.first_bytes()));
+        Decoded::new(self, message, self.heads[message.0 as usize], payload, words)
+    }
+
+    /// Checksum and counter of a message that has one.
+    #[inline]
+    pub(crate) fn check(&self, head: &Head) -> Option<&Check> {
+        if head.check == UNCHECKED { None } else { self.checks.get(head.check as usize) }
+    }
+
+    /// The bits of a signal, whatever selects it; `None` when the payload does not hold it.
+    pub(crate) fn raw(&self, signal: u32, payload: &[u8]) -> Option<u64> {
+        let op = self.op(signal);
+        op.fits(payload.len()).then(|| op.bits(&Words::new(payload), payload))
     }
 
     #[inline]
     pub(crate) fn op(&self, signal: u32) -> &Op {
-        &self.steps[signal as usize].op
+        &self.ops[signal as usize]
     }
 
     /// What selects the signal; `None` when it is always in the frame.
     #[inline]
     pub(crate) fn gate(&self, signal: u32) -> Option<&Gate> {
-        let gate = self.steps[signal as usize].gate;
+        let gate = self.gate_of[signal as usize];
         if gate == OPEN { None } else { self.gates.get(gate as usize) }
     }
 
@@ -322,11 +260,12 @@ impl Plan {
         let after = ranges.partition_point(|(low, _)| *low <= raw);
         after > 0 && raw <= ranges[after - 1].1
     }
-}
 
-/// A count as an index. Databases are bounded in bytes, so that counts stay far below 2^32.
-fn number(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
+    /// Judges a value that is not plainly valid.
+    #[cold]
+    pub(crate) fn judge(&self, signal: u32, raw: i64, value: f64) -> Validity {
+        self.limits[signal as usize].judge(&self.patterns, raw, value)
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::dbc::Database;
 use crate::encode::EncodeError;
 
 fn database(name: &str, text: &str) -> Database {

@@ -3,7 +3,8 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use can_decoders::{CanId, Fit, Frame, FrameKind, MessageIndex, Plan, Sample, Validity};
+use can_decoders::integrity::Counters;
+use can_decoders::{CanId, Decoded, Fit, Frame, FrameKind, Plan, Sample, Validity};
 use clap::{Args, ValueEnum};
 
 use super::number::{write_number, write_seconds};
@@ -48,17 +49,21 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
         writeln!(out, "t,bus,id,message,signal,value,label,invalid")?;
     }
     let mut lengths = Lengths::default();
+    let mut counters: Vec<Counters> = catalog.buses().iter().map(|bus| Counters::new(&bus.plan)).collect();
     while let Some(frame) = log.next_frame()? {
         let is_data = matches!(frame.kind, FrameKind::Data | FrameKind::Fd { .. });
-        let plan = catalog.route(frame.bus).map(|bus| &*catalog.buses()[bus].plan);
-        let found = if is_data { plan.and_then(|plan| Some((plan, plan.find(frame.id)?))) } else { None };
-        if let Some((plan, message)) = found {
-            lengths.count(frame.id, plan.decode(message, frame.payload()).fit);
-        }
+        let route = if is_data { catalog.route(frame.bus) } else { None };
+        let found = route.and_then(|bus| {
+            let plan = &*catalog.buses()[bus].plan;
+            let decoded = plan.decode_frame(plan.find(frame.id)?, &frame);
+            lengths.count(frame.id, decoded.fit);
+            let good = counters[bus].check(&decoded);
+            Some((plan, if good { decoded } else { decoded.mark(Validity::Counter) }))
+        });
         let bus = log.reader().buses().get(usize::from(frame.bus.0)).map_or("", |name| name.as_ref());
         match (found, args.format) {
-            (Some((plan, message)), Format::Jsonl) => json(&mut out, &frame, bus, plan, message, args.labels)?,
-            (Some((plan, message)), Format::Csv) => csv(&mut out, &frame, bus, plan, message, args.labels)?,
+            (Some((plan, decoded)), Format::Jsonl) => json(&mut out, &frame, bus, plan, &decoded, args.labels)?,
+            (Some((plan, decoded)), Format::Csv) => csv(&mut out, &frame, bus, plan, &decoded, args.labels)?,
             (None, Format::Jsonl) if args.unknown => {
                 head(&mut out, &frame, bus)?;
                 write!(out, ",\"data\":\"")?;
@@ -112,6 +117,12 @@ fn reason(validity: Validity) -> &'static str {
         Validity::Valid => "",
         Validity::Short => "frame too short",
         Validity::NotFinite => "not a number",
+        Validity::OutOfRange => "out of range",
+        Validity::NotAvailable => "not available",
+        Validity::Error => "error",
+        Validity::Checksum => "wrong checksum",
+        Validity::Counter => "wrong counter",
+        other => other.name(),
     }
 }
 
@@ -128,13 +139,12 @@ fn json(
     frame: &Frame,
     bus: &str,
     plan: &Plan,
-    message: MessageIndex,
+    decoded: &Decoded<'_>,
     labels: bool,
 ) -> io::Result<()> {
     head(out, frame, bus)?;
     write!(out, ",\"message\":")?;
-    serde_json::to_writer(&mut *out, &*plan.message(message).name)?;
-    let decoded = plan.decode(message, frame.payload());
+    serde_json::to_writer(&mut *out, &*decoded.message().name)?;
     let valid = |s: &Sample| s.validity == Validity::Valid;
     object(out, "signals", decoded.signals().filter(valid), plan, |out, s| write_number(out, s.value))?;
     if labels {
@@ -174,12 +184,12 @@ fn csv(
     frame: &Frame,
     bus: &str,
     plan: &Plan,
-    message: MessageIndex,
+    decoded: &Decoded<'_>,
     labels: bool,
 ) -> io::Result<()> {
-    for sample in plan.decode(message, frame.payload()).signals() {
+    for sample in decoded.signals() {
         write_seconds(out, frame.time_ns)?;
-        write!(out, ",{bus},{},{},{},", frame.id, plan.message(message).name, plan.signal(sample.signal).name)?;
+        write!(out, ",{bus},{},{},{},", frame.id, decoded.message().name, plan.signal(sample.signal).name)?;
         let valid = sample.validity == Validity::Valid;
         if valid {
             write_number(out, sample.value)?;

@@ -6,6 +6,7 @@
 
 mod raw;
 mod uplink;
+mod validity;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -286,13 +287,13 @@ impl Config {
 /// What is wrong with a file: file, line and remedy.
 pub fn load_plan(files: &[PathBuf], warnings: &mut Vec<String>) -> Result<Plan, can_decoders::DbcError> {
     let databases = files.iter().map(|f| Database::load(f)).collect::<Result<Vec<_>, _>>()?;
-    Ok(compile(&databases, warnings))
+    let plan = Plan::compile(&databases);
+    warn(&plan, warnings);
+    Ok(plan)
 }
 
-fn compile(databases: &[Database], warnings: &mut Vec<String>) -> Plan {
-    let plan = Plan::compile(databases);
+fn warn(plan: &Plan, warnings: &mut Vec<String>) {
     warnings.extend(plan.warnings().iter().map(ToString::to_string));
-    plan
 }
 
 fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Result<Catalog, ConfigError> {
@@ -320,10 +321,14 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
         let rate = |key: &str, rate: &Option<Spanned<u32>>| {
             rate.as_ref().map(|rate| reader.in_range(key, rate, 1_000..=20_000_000)).transpose()
         };
+        let rules = validity::rules(reader, &entry.validity)?;
+        let plan = Plan::compile_with(&databases, &rules)
+            .map_err(|error| reader.error(&entry.name, format!("bus.validity of {name}: {error}")))?;
+        warn(&plan, warnings);
         buses.push(Bus {
             bitrate: rate("bus.bitrate", &entry.bitrate)?,
             data_bitrate: rate("bus.data_bitrate", &entry.data_bitrate)?,
-            ..Bus::new(name.as_str(), compile(&databases, warnings))
+            ..Bus::new(name.as_str(), plan)
         });
     }
     Ok(Catalog::new(buses))

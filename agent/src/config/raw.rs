@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::validity;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
@@ -42,6 +44,8 @@ pub(super) struct Bus {
     pub(super) receive_buffer_kib: Spanned<u32>,
     #[serde(default)]
     pub(super) forward_xl: bool,
+    #[serde(default)]
+    pub(super) validity: validity::Raw,
 }
 
 #[derive(Debug, Deserialize)]

@@ -89,3 +89,71 @@ fn any_text_is_read_or_refused() {
         assert!(load(text).0.is_err(), "{text}");
     }
 }
+
+const VALIDITY: &str = r#"dbc = ["car.dbc"]
+[bus.validity]
+ranges = "all"
+patterns = "none"
+[[bus.validity.signal]]
+name = "Motor.Speed"
+max = 6000
+not_available = [65535, [65000, 65010]]
+[[bus.validity.checksum]]
+signal = "Motor.SUM"
+algorithm = "CRC-8/SAE-J1850"
+prefix = [1, 2]
+[[bus.validity.counter]]
+signal = "*.COUNT"
+max_jump = 2
+"#;
+
+const PROTECTED: &str = "VERSION \"\"\nBU_: A\nBO_ 256 Motor: 8 A\n SG_ Speed : 0|16@1+ (0.5,0) [0|8000] \"rpm\" A\n \
+                         SG_ COUNT : 16|4@1+ (1,0) [0|15] \"\" A\n SG_ SUM : 24|8@1+ (1,0) [0|255] \"\" A\n";
+
+fn with_validity(validity: &str) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("car.dbc"), PROTECTED).unwrap();
+    let path = dir.path().join("c.toml");
+    fs::write(&path, GOOD.replace("dbc = [\"car.dbc\"]\n", validity)).unwrap();
+    Config::load(&path)
+}
+
+#[test]
+fn validity_is_configured_by_bus() {
+    use can_decoders::Validity::{Checksum, NotAvailable, OutOfRange, Valid};
+    let plan = |validity: &str| with_validity(validity).unwrap().engine.catalog.buses()[0].plan.clone();
+    let first = |plan: &Plan, payload: &[u8]| {
+        let message = plan.find_message("Motor").unwrap();
+        plan.decode(message, payload).signals().next().unwrap().validity
+    };
+    let whole = plan(VALIDITY);
+    assert_eq!(first(&whole, &[0, 0, 0, 0]), Checksum);
+    let marks = plan(&VALIDITY.replace(
+        "[[bus.validity.checksum]]\nsignal = \"Motor.SUM\"\nalgorithm = \"CRC-8/SAE-J1850\"\nprefix = [1, 2]\n",
+        "",
+    ));
+    let raw = |raw: u16| first(&marks, &[raw.to_le_bytes()[0], raw.to_le_bytes()[1], 0, 0]);
+    assert_eq!(
+        [12_000, 12_001, 65_005, 65_011, 65_535].map(raw),
+        [Valid, OutOfRange, NotAvailable, OutOfRange, NotAvailable]
+    );
+}
+
+#[test]
+fn mistakes_about_validity_are_named() {
+    let cases = [
+        ("CRC-8/SAE-J1850", "CRC-9", "bus.validity.checksum.algorithm = \"CRC-9\": no checksum is called like this"),
+        ("Motor.SUM", "SUM", "bus.validity.checksum.signal = \"SUM\": write Message.Signal"),
+        ("Motor.SUM", "Motor.CRC", "bus.validity of can0: there is no signal CRC in message Motor"),
+        ("*.COUNT", "*.COUNTER", "there is no signal COUNTER in message *"),
+        ("max_jump = 2", "max_jump = 0", "a counter goes on by at least 1"),
+        ("prefix = [1, 2]", "suffix = [1]\nsuffix_by_counter = [0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]", "not both"),
+        ("ranges = \"all\"", "ranges = \"some\"", "some"),
+        ("max = 6000", "maxx = 6000", "maxx"),
+    ];
+    for (good, bad, expected) in cases {
+        let error = with_validity(&VALIDITY.replace(good, bad)).unwrap_err();
+        let ConfigError::Invalid { line, message, .. } = &error else { panic!("{error}") };
+        assert!(message.contains(expected) && *line >= 6, "{error}");
+    }
+}

@@ -26,6 +26,7 @@ pub mod features;
 mod health;
 mod state;
 
+use can_decoders::integrity::Counters;
 use can_decoders::{Frame, FrameKind, SignalIndex, Validity};
 
 pub use bus::{Missed, Notice, Report};
@@ -69,6 +70,8 @@ const MAX_TIME_NS: u64 = 4_102_444_800_000_000_000;
 pub struct Engine {
     catalog: Catalog,
     state: State,
+    /// By bus: the counters in messages that have one.
+    counters: Vec<Counters>,
     detectors: Vec<Detector>,
     collectors: Vec<Collector>,
     /// Per signal: the collectors that aggregate it, as (collector, position) pairs.
@@ -119,6 +122,7 @@ impl Engine {
         }
         timers.push(Timer { due_ns: 0, period_ns: health.period_ns, job: Job::Health });
         Self {
+            counters: catalog.buses().iter().map(|bus| Counters::new(&bus.plan)).collect(),
             state: State::new(catalog.all_signal_count(), catalog.message_count()),
             health: HealthMonitor::new(health, &catalog),
             sampled: sampled.into_iter().map(Vec::into_boxed_slice).collect(),
@@ -167,27 +171,36 @@ impl Engine {
         }
         self.state.message_mut(id).seen(now_ns, silent);
 
-        // 4. Decode; 5. last values.
-        let decoded = plan.decode(message, frame.payload());
+        // 4. Decode.
+        let mut decoded = plan.decode_frame(message, frame);
+        if silent {
+            self.counters[bus].forget(message);
+        }
+        if !self.counters[bus].check(&decoded) {
+            decoded = decoded.mark(Validity::Counter);
+        }
         let health = self.health.bus_mut(bus);
         match decoded.fit {
             can_decoders::Fit::Exact => {}
             can_decoders::Fit::Short { .. } => health.too_short += 1,
             can_decoders::Fit::Long { .. } => health.too_long += 1,
         }
+
+        // 5. Last values.
         let base = self.catalog.signal_base(bus);
-        for sample in decoded.signals() {
+        decoded.signals().for_each(|sample| {
             let SignalIndex(index) = sample.signal;
             let id = SignalId(base + index);
             self.state.set_signal(id, Slot { value: sample.value, time_ns: now_ns, validity: sample.validity });
-            if sample.validity != Validity::Valid {
+            if !sample.validity.is_valid() {
                 health.invalid += 1;
-                continue;
+                health.invalid_by.add(sample.validity);
+                return;
             }
             for &(collector, position) in &*self.sampled[id.0 as usize] {
                 self.collectors[usize::from(collector)].sample(position as usize, sample.value);
             }
-        }
+        });
     }
 
     /// What a live source says beside frames: states of interfaces, and times in which frames were missed.
@@ -255,6 +268,7 @@ impl Engine {
                 collector.time_jumped(now_ns);
             }
             self.state.time_jumped(now_ns);
+            self.counters.iter_mut().for_each(Counters::forget_all);
             self.detectors.iter_mut().for_each(|detector| detector.time_jumped(now_ns));
         }
         for timer in &mut self.timers {

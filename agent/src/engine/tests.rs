@@ -10,6 +10,8 @@ use crate::event::{AnomalyPhase, Body, Class};
 mod bus_health;
 #[path = "jump_tests.rs"]
 mod jumps;
+#[path = "validity_tests.rs"]
+mod validity;
 
 const DBC: &str = r#"VERSION ""
 BU_: A

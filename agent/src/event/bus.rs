@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use can_decoders::XlFrame;
+use can_decoders::{Validity, XlFrame};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 /// How one bus is, and its counters since the agent's start. What is not known is `None`.
@@ -46,6 +47,8 @@ pub struct BusHealth {
     pub tx_errors: Option<u16>,
     /// CAN XL frames: not decoded, and not among `frames`.
     pub xl_frames: u64,
+    /// The signals whose value was not valid, by cause.
+    pub invalid_by: InvalidBy,
     /// What came from the interface and is no frame.
     pub unreadable: u64,
     /// Different identifiers among the unknown frames; counting stops at 1024.
@@ -56,6 +59,35 @@ pub struct BusHealth {
     pub lost_arbitration: u64,
     /// Of the error frames: the transceiver reports a fault of the wires.
     pub transceiver_errors: u64,
+}
+
+/// How many values were not valid, by cause; causes that never came are left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InvalidBy([u64; Validity::ALL.len()]);
+
+impl InvalidBy {
+    /// One more.
+    pub fn add(&mut self, cause: Validity) {
+        self.0[cause.index()] += 1;
+    }
+
+    /// How many of a cause.
+    pub fn count(&self, cause: Validity) -> u64 {
+        self.0[cause.index()]
+    }
+}
+
+impl Serialize for InvalidBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // CBOR's order of keys (RFC 8949, 4.2.3): the shorter first.
+        let mut causes = Validity::ALL;
+        causes.sort_unstable_by_key(|cause| (cause.name().len(), cause.name()));
+        let counted = || causes.iter().filter(|cause| self.count(**cause) > 0);
+        // The number is told first: a map of unknown length has another encoding.
+        let mut map = serializer.serialize_map(Some(counted().count()))?;
+        counted().try_for_each(|cause| map.serialize_entry(cause.name(), &self.count(*cause)))?;
+        map.end()
+    }
 }
 
 /// State of a bus, as its interface or its error frames tell.

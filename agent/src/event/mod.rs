@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, Xl};
+pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, InvalidBy, Xl};
 
 /// Version of the envelope. Backends must ignore keys that they do not know.
 pub const SCHEMA_VERSION: u8 = 1;

@@ -7,7 +7,10 @@ mod schema;
 
 /// Nothing about it is unknown.
 fn known() -> BusHealth {
+    let mut invalid_by = InvalidBy::default();
+    can_decoders::Validity::ALL[1..].iter().for_each(|cause| invalid_by.add(*cause));
     BusHealth {
+        invalid_by,
         load: Some(37.5),
         rate: Some(1600.0),
         state: Some(BusState::ErrorPassive),

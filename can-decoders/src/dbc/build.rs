@@ -6,6 +6,7 @@ use std::sync::Arc;
 use can_dbc::{Dbc, MultiplexIndicator, NumericValue, ValueType};
 
 use super::code::Code;
+use super::j1939::FrameFormats;
 use super::model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, Place, SignalDef};
 use super::multiplex::{Indicator, Selection};
 use super::statement::{Keyword, Preamble, Statement, split, words};
@@ -63,6 +64,7 @@ pub(super) struct Builder {
     pub(super) table_uses: Vec<(usize, String, String, Place)>,
     pub(super) default_cycle: Option<u32>,
     pub(super) cycles: HashMap<usize, u32>,
+    pub(super) frame_formats: FrameFormats,
     /// Names above 32 characters, which are in attributes and cut in `BO_` and `SG_`. Applied last:
     /// the other statements use the short ones.
     pub(super) long_messages: HashMap<usize, String>,
@@ -86,6 +88,7 @@ impl Builder {
             table_uses: Vec::new(),
             default_cycle: None,
             cycles: HashMap::new(),
+            frame_formats: FrameFormats::default(),
             long_messages: HashMap::new(),
             long_signals: HashMap::new(),
             texts: HashMap::new(),
@@ -174,6 +177,7 @@ impl Builder {
             id,
             size,
             cycle_time_ms: None,
+            is_j1939: false,
             senders,
             comment: Arc::default(),
             place: statement.place(),
@@ -251,6 +255,8 @@ impl Builder {
             labels: Labels::default(),
             multiplexing: Multiplexing::Always,
             is_multiplexor: false,
+            checksum: None,
+            counter: None,
             comment: Arc::default(),
             place,
         };

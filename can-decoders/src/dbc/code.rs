@@ -52,6 +52,8 @@ pub enum Code {
     UnknownTable,
     /// A name longer than is sensible.
     LongName,
+    /// A checksum or a counter that cannot be checked.
+    Integrity,
     /// More warnings than are kept.
     More,
 }
@@ -84,6 +86,7 @@ impl Code {
             Self::UnknownSignal => "unknown-signal",
             Self::UnknownTable => "unknown-table",
             Self::LongName => "long-name",
+            Self::Integrity => "integrity",
             Self::More => "more",
         }
     }
@@ -119,6 +122,7 @@ impl Code {
             Self::UnknownSignal => "correct the signal's name, or remove the statement",
             Self::UnknownTable => "define the table with VAL_TABLE_, or correct its name",
             Self::LongName => "shorten the name",
+            Self::Integrity => "correct the attribute: a checksum's name and width, or how far a counter goes on",
             Self::More => "mend those above first",
         }
     }

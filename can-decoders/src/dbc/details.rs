@@ -5,6 +5,7 @@ use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType};
 use super::DbcError;
 use super::build::{Builder, Fault, parse};
 use super::code::Code;
+use super::j1939;
 use super::model::{Labels, Place};
 use super::multiplex::Selection;
 use super::statement::{Keyword, Statement, words};
@@ -31,6 +32,8 @@ impl Builder {
                 self.multiplexing(statement, dbc);
             }
             Keyword::Labels if self.names_table(statement) => {}
+            // The other definitions say nothing that is needed, and editors write unusual ones.
+            Keyword::AttributeDefinition if !statement.text.contains(j1939::ATTRIBUTE) => {}
             _ => match parse(statement) {
                 Ok(dbc) => self.description(statement, dbc),
                 Err(Fault { line, column, what }) => {
@@ -72,19 +75,30 @@ impl Builder {
             let labels = self.labels(table.descriptions);
             self.tables.insert(table.name, labels);
         }
+        for definition in dbc.attribute_definitions {
+            self.frame_formats.define(definition);
+        }
         for default in dbc.attribute_defaults {
-            if default.name == "GenMsgCycleTime" {
-                self.default_cycle = milliseconds(&default.value);
+            match default.name.as_str() {
+                "GenMsgCycleTime" => self.default_cycle = whole(&default.value),
+                j1939::ATTRIBUTE => self.frame_formats.default = Some(default.value),
+                _ => {}
             }
         }
         for found in &dbc.attribute_values_message {
             if found.name == "GenMsgCycleTime"
                 && let Some(message) = self.referred(statement, 2)
-                && let Some(time) = milliseconds(&found.value)
+                && let Some(time) = whole(&found.value)
             {
                 self.cycles.insert(message, time);
             }
+            if found.name == j1939::ATTRIBUTE
+                && let Some(message) = self.referred(statement, 2)
+            {
+                self.frame_formats.of.insert(message, found.value.clone());
+            }
         }
+        self.integrity(statement, &dbc.attribute_values_signal);
         self.long_names(statement, dbc.attribute_values_message, dbc.attribute_values_signal);
         for found in dbc.message_transmitters {
             let Some(message) = self.referred(statement, 0) else { continue };
@@ -117,6 +131,35 @@ impl Builder {
                     }
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Checksums and counters, see [`crate::integrity`].
+    fn integrity(&mut self, statement: &Statement<'_>, found: &[can_dbc::AttributeValueForSignal]) {
+        for found in found {
+            let is_checksum = found.name == "OutriderChecksum";
+            if !is_checksum && found.name != "OutriderCounter" {
+                continue;
+            }
+            let place = statement.place();
+            let Some(message) = self.referred(statement, 2) else { continue };
+            let Some(index) = self.signal_named(message, &found.signal_name, place) else { continue };
+            let signal = &mut self.messages[message].signals[index];
+            let understood = match &found.value {
+                AttributeValue::String(name) if is_checksum => {
+                    signal.checksum = name.parse().ok();
+                    signal.checksum.is_some()
+                }
+                value if !is_checksum => {
+                    signal.counter = whole(value);
+                    signal.counter.is_some()
+                }
+                _ => false,
+            };
+            if !understood {
+                let text = format_args!("{} of signal {} is not understood: left out", found.name, found.signal_name);
+                self.warnings.add(Code::Integrity, place, text);
             }
         }
     }
@@ -180,7 +223,7 @@ impl Builder {
     }
 }
 
-fn milliseconds(value: &AttributeValue) -> Option<u32> {
+fn whole(value: &AttributeValue) -> Option<u32> {
     match value {
         AttributeValue::Uint(v) => u32::try_from(*v).ok(),
         AttributeValue::Int(v) => u32::try_from(*v).ok(),

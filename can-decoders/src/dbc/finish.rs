@@ -31,6 +31,7 @@ impl Builder {
             let selections = self.selections.remove(&index).unwrap_or_default();
             let message = &mut self.messages[index];
             message.cycle_time_ms = time.filter(|ms| *ms > 0);
+            message.is_j1939 = message.id.is_extended() && self.frame_formats.is_j1939(index);
             // BO_TX_BU_ repeats the sender that BO_ names.
             let mut senders = HashSet::new();
             message.senders.retain(|node| senders.insert(node.clone()));

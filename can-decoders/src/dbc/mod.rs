@@ -15,6 +15,7 @@ mod code;
 mod details;
 mod error;
 mod finish;
+mod j1939;
 mod model;
 mod multiplex;
 mod statement;

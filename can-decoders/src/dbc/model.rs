@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::code::Code;
 use crate::frame::CanId;
+use crate::integrity::Algorithm;
 
 /// A place in a DBC file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,9 @@ pub struct MessageDef {
     pub size: usize,
     /// Attribute `GenMsgCycleTime` in milliseconds; `None` when absent or 0.
     pub cycle_time_ms: Option<u32>,
+    /// True when the file says that it is a parameter group of J1939 (attribute `VFrameFormat` at `J1939PG`, and an
+    /// extended identifier).
+    pub is_j1939: bool,
     /// The nodes that send it; empty when the file names none.
     pub senders: Vec<Arc<str>>,
     /// Comment (`CM_ BO_`), empty when there is none.
@@ -134,6 +138,10 @@ pub struct SignalDef {
     pub multiplexing: Multiplexing,
     /// True when other signals are selected by this one.
     pub is_multiplexor: bool,
+    /// It is the frame's checksum (attribute `OutriderChecksum`, see [`crate::integrity`]).
+    pub checksum: Option<Algorithm>,
+    /// It is the frame's counter and goes on by at most this (attribute `OutriderCounter`).
+    pub counter: Option<u32>,
     /// Comment (`CM_ SG_`), empty when there is none.
     pub comment: Arc<str>,
     /// Where its `SG_` is.

@@ -25,6 +25,8 @@ pub(crate) enum Keyword {
     Comment,
     /// `BA_`: an attribute's value.
     Attribute,
+    /// `BA_DEF_`: an attribute's definition.
+    AttributeDefinition,
     /// `BA_DEF_DEF_`: an attribute's default.
     AttributeDefault,
     /// `BO_TX_BU_`: further senders of a message.
@@ -64,13 +66,13 @@ fn keyword(word: &str) -> Option<Keyword> {
         "VAL_TABLE_" => Keyword::LabelTable,
         "CM_" => Keyword::Comment,
         "BA_" => Keyword::Attribute,
+        "BA_DEF_" => Keyword::AttributeDefinition,
         "BA_DEF_DEF_" => Keyword::AttributeDefault,
         "BO_TX_BU_" => Keyword::Senders,
         "NS_" => Keyword::Symbols,
-        "VERSION" | "BS_" | "BU_" | "BA_DEF_" | "BA_DEF_REL_" | "BA_REL_" | "BA_DEF_DEF_REL_" | "BA_SGTYPE_"
-        | "BA_DEF_SGTYPE_" | "BU_SG_REL_" | "BU_EV_REL_" | "BU_BO_REL_" | "CAT_" | "CAT_DEF_" | "EV_" | "EV_DATA_"
-        | "ENVVAR_DATA_" | "FILTER" | "SGTYPE_" | "SGTYPE_VAL_" | "SIG_GROUP_" | "SIG_TYPE_REF_"
-        | "SIGTYPE_VALTYPE_" => Keyword::Other,
+        "VERSION" | "BS_" | "BU_" | "BA_DEF_REL_" | "BA_REL_" | "BA_DEF_DEF_REL_" | "BA_SGTYPE_" | "BA_DEF_SGTYPE_"
+        | "BU_SG_REL_" | "BU_EV_REL_" | "BU_BO_REL_" | "CAT_" | "CAT_DEF_" | "EV_" | "EV_DATA_" | "ENVVAR_DATA_"
+        | "FILTER" | "SGTYPE_" | "SGTYPE_VAL_" | "SIG_GROUP_" | "SIG_TYPE_REF_" | "SIGTYPE_VALTYPE_" => Keyword::Other,
         _ => return None,
     })
 }

@@ -56,7 +56,8 @@ pub(crate) fn reference_value(layout: &Layout, bits: u64) -> (Raw, f64) {
     let negative = layout.signed && bits >> (layout.bits - 1) == 1;
     let exact = i128::from(bits) - if negative { 1_i128 << layout.bits } else { 0 };
     let raw = if layout.signed { Raw::Signed(i64::try_from(exact).unwrap()) } else { Raw::Unsigned(bits) };
-    let value = if factor.fract() == 0.0 && offset.fract() == 0.0 {
+    let integer = |number: f64| number.fract() == 0.0 && number.abs() <= 2_f64.powi(53);
+    let value = if integer(factor) && integer(offset) {
         (exact * format!("{factor}").parse::<i128>().unwrap() + format!("{offset}").parse::<i128>().unwrap()) as f64
     } else {
         exact as f64 * factor + offset

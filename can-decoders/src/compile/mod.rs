@@ -1,0 +1,219 @@
+//! Databases to a [`Plan`].
+
+mod checks;
+
+use std::collections::HashMap;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+
+use self::checks::Checks;
+use crate::dbc::{Code, Database, MessageDef, Multiplexing, SignalDef, Warning};
+use crate::index::IdIndex;
+use crate::names::Names;
+use crate::op::Op;
+use crate::plan::{Form, Gate, Head, Message, MessageIndex, OPEN, Plan, Signal, SignalIndex, UNCHECKED};
+use crate::step::Step;
+use crate::validity::{Judge, RuleError, Rules, SignalRule};
+
+/// Where ranges that several signals share are in `Plan::ranges`, by their address in the databases.
+type SharedRanges = HashMap<*const RangeInclusive<u64>, Range<u32>>;
+
+impl Plan {
+    /// Compiles the databases of one bus, and judges values by the default [`Rules`]. When several describe the same
+    /// identifier the first is used, and when several messages have the same name the later ones get their identifier
+    /// as suffix (`Name_1A0`, `Name_18FEF1FE`); warnings tell.
+    pub fn compile(databases: &[Database]) -> Self {
+        let (mut plan, checks) = Compiler::new(databases, &Rules::default()).compile(databases);
+        checks.put(&mut plan);
+        plan
+    }
+
+    /// As [`Plan::compile`], with rules of one's own.
+    ///
+    /// # Errors
+    /// When a rule names a message or a signal that is not there, or asks of a signal what it cannot be.
+    pub fn compile_with(databases: &[Database], rules: &Rules) -> Result<Self, RuleError> {
+        let (mut plan, mut checks) = Compiler::new(databases, rules).compile(databases);
+        checks.add(&plan, rules)?;
+        checks.put(&mut plan);
+        rules.signals.iter().try_for_each(|rule| check(&plan, rule))?;
+        Ok(plan)
+    }
+}
+
+/// Finds out whether the rule says something about a signal that there is.
+fn check(plan: &Plan, rule: &SignalRule) -> Result<(), RuleError> {
+    let (_, signal) = checks::find(plan, &rule.message, &rule.signal)?;
+    let patterns = [&rule.not_available, &rule.error];
+    let of_float = plan.op(signal.0).is_float() && patterns.iter().any(|ranges| !ranges.is_empty());
+    let backwards = patterns.iter().copied().flatten().any(|range| range.is_empty())
+        || rule.min.zip(rule.max).is_some_and(|(min, max)| min > max);
+    let reason = match (of_float, backwards) {
+        (true, _) => "a float has no raw values; use min and max",
+        (_, true) => "a range begins above its end",
+        _ => return Ok(()),
+    };
+    Err(checks::unfit(plan, signal, reason))
+}
+
+struct Compiler<'a> {
+    plan: Plan,
+    rules: &'a Rules,
+    /// By message and signal.
+    own: HashMap<(&'a str, &'a str), &'a SignalRule>,
+    shared: SharedRanges,
+    checks: Checks,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(databases: &[Database], rules: &'a Rules) -> Self {
+        let plan = Plan {
+            messages: Vec::new(),
+            heads: Vec::new(),
+            signals: Vec::new(),
+            steps: Vec::new(),
+            ops: Vec::new(),
+            gate_of: Vec::new(),
+            gates: Vec::new(),
+            ranges: Vec::new(),
+            limits: Vec::new(),
+            patterns: Vec::new(),
+            unchecked: Vec::new(),
+            checks: Vec::new(),
+            index: IdIndex::default(),
+            names: HashMap::new(),
+            warnings: databases.iter().flat_map(|d| d.warnings().iter().cloned()).collect(),
+        };
+        let own = rules.signals.iter().map(|rule| ((rule.message.as_str(), rule.signal.as_str()), rule)).collect();
+        Self { plan, rules, own, shared: SharedRanges::new(), checks: Checks::default() }
+    }
+
+    fn compile(mut self, databases: &[Database]) -> (Plan, Checks) {
+        let mut owners: HashMap<u32, &str> = HashMap::new();
+        let mut used: Vec<(&Database, &MessageDef)> = Vec::new();
+        for database in databases {
+            for message in database.messages() {
+                if let Some(owner) = owners.get(&message.id.to_bits()) {
+                    let text =
+                        format!("message {} ({}): {owner} describes it too and is used", message.name, message.id);
+                    self.warn(Code::DuplicateIdentifier, database, message, text);
+                    continue;
+                }
+                owners.insert(message.id.to_bits(), database.name());
+                used.push((database, message));
+            }
+        }
+        let mut names = Names::new(used.iter().map(|(_, message)| &message.name));
+        for (database, message) in used {
+            let mut name = message.name.clone();
+            if !names.give(&name) {
+                name = names.make(&message.name, message.id);
+                let text = format!("message {} has the name of another: it is called {name}", message.name);
+                self.warn(Code::DuplicateMessage, database, message, text);
+            }
+            self.message(name, database, message);
+        }
+        self.plan.index = IdIndex::new(self.plan.messages.iter().map(|m| m.id));
+        (self.plan, self.checks)
+    }
+
+    fn warn(&mut self, code: Code, database: &Database, message: &MessageDef, text: String) {
+        self.plan.warnings.push(Warning { code, file: database.name.clone(), place: message.place, text });
+    }
+
+    fn message(&mut self, name: Arc<str>, database: &Database, message: &MessageDef) {
+        let index = MessageIndex(number(self.plan.messages.len()));
+        let first = number(self.plan.signals.len());
+        for signal in &message.signals {
+            self.signal(&name, signal, message, index, first);
+            if let Err(reason) = self.checks.signal(index.0, signal) {
+                let text = format!("signal {} of message {name} is not checked: {reason}", signal.name);
+                self.plan.warnings.push(Warning {
+                    code: Code::Integrity,
+                    file: database.name.clone(),
+                    place: signal.place,
+                    text,
+                });
+            }
+        }
+        let steps = &self.plan.steps[first as usize..];
+        self.plan.heads.push(Head {
+            first,
+            // A message has 4096 signals and 65,535 bytes at most.
+            count: u16::try_from(steps.len()).unwrap_or(u16::MAX),
+            size: u16::try_from(message.size).unwrap_or(u16::MAX),
+            check: UNCHECKED,
+            needed: steps.iter().map(Step::end).max().unwrap_or(0),
+            form: match (steps.iter().all(|s| s.is_open() && !s.is_odd()), steps.iter().all(Step::is_near)) {
+                (true, true) => Form::Near,
+                (true, false) => Form::Far,
+                (false, _) => Form::Any,
+            },
+        });
+        self.plan.names.insert(name.clone(), index);
+        self.plan.messages.push(Message {
+            name,
+            id: message.id,
+            size: message.size,
+            cycle_time_ms: message.cycle_time_ms,
+            senders: message.senders.clone(),
+            signals: first..number(self.plan.signals.len()),
+        });
+    }
+
+    fn signal(&mut self, of: &str, signal: &SignalDef, message: &MessageDef, index: MessageIndex, first: u32) {
+        let gate = match &signal.multiplexing {
+            Multiplexing::Always => OPEN,
+            Multiplexing::Selected { selector, ranges } => {
+                let plan = &mut self.plan;
+                let places = self.shared.entry(ranges.as_ptr()).or_insert_with(|| {
+                    let start = number(plan.ranges.len());
+                    plan.ranges.extend(ranges.iter().map(|range| (*range.start(), *range.end())));
+                    start..number(plan.ranges.len())
+                });
+                let places = places.clone();
+                self.gate(first + number(*selector), places)
+            }
+            // A gate that admits nothing; its selector is of no matter.
+            Multiplexing::Never => self.gate(number(self.plan.steps.len()), 0..0),
+        };
+        let none = SignalRule::default();
+        let own = self.own.get(&(of, &*signal.name)).copied().unwrap_or(&none);
+        let mut judge = Judge::new(signal, message.is_j1939, self.rules, own);
+        let op = Op::compile(signal);
+        let plan = &mut self.plan;
+        plan.steps.push(Step::compile(signal, &op, &judge, gate != OPEN));
+        plan.ops.push(op);
+        plan.gate_of.push(gate);
+        if judge.doubted {
+            plan.unchecked.push(SignalIndex(number(plan.signals.len())));
+        }
+        let start = number(plan.patterns.len());
+        plan.patterns.append(&mut judge.patterns);
+        judge.limits.patterns = start..number(plan.patterns.len());
+        plan.limits.push(judge.limits);
+        plan.signals.push(Signal {
+            name: signal.name.clone(),
+            message: index,
+            unit: signal.unit.clone(),
+            min: signal.min,
+            max: signal.max,
+            factor: signal.factor,
+            offset: signal.offset,
+            bits: signal.bits,
+            is_multiplexor: signal.is_multiplexor,
+            is_multiplexed: signal.multiplexing != Multiplexing::Always,
+            labels: signal.labels.clone(),
+        });
+    }
+
+    fn gate(&mut self, selector: u32, ranges: Range<u32>) -> u32 {
+        self.plan.gates.push(Gate { selector, ranges });
+        number(self.plan.gates.len() - 1)
+    }
+}
+
+/// A count as an index. Databases are bounded in bytes, so that counts stay far below 2^32.
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

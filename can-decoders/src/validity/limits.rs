@@ -1,0 +1,229 @@
+//! The raw values of one signal that are valid: an interval, and patterns that say why a value is none.
+//!
+//! Raw values are compared as numbers of one order, [`ordered`]: unsigned ones as they are, signed ones with their sign
+//! bit turned, so that the smallest is 0. Floats are compared by their physical value.
+
+use std::ops::{Range, RangeInclusive};
+
+use super::{Patterns, Rules, SignalRule, Trust, Validity, j1939};
+use crate::dbc::{Encoding, SignalDef};
+
+/// A pattern in ordered raw values, and what it says.
+pub(crate) type Pattern = (RangeInclusive<u64>, Validity);
+
+/// What is asked when a value is not known to be valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    encoding: Encoding,
+    /// Smallest and largest valid value: ordered raw, or the bits of a physical `f64` for floats.
+    low: u64,
+    high: u64,
+    /// Where in the plan's table its patterns are.
+    pub(crate) patterns: Range<u32>,
+}
+
+impl Limits {
+    /// Judges a value. `signed` is the raw value, sign-extended.
+    #[cold]
+    pub(crate) fn judge(&self, table: &[Pattern], raw: i64, value: f64) -> Validity {
+        if !value.is_finite() {
+            return Validity::NotFinite;
+        }
+        if matches!(self.encoding, Encoding::Float32 | Encoding::Float64) {
+            let valid = (f64::from_bits(self.low)..=f64::from_bits(self.high)).contains(&value);
+            return if valid { Validity::Valid } else { Validity::OutOfRange };
+        }
+        let raw = ordered(raw, self.encoding);
+        let patterns = &table[self.patterns.start as usize..self.patterns.end as usize];
+        match patterns.iter().find(|(range, _)| range.contains(&raw)) {
+            Some((_, why)) => *why,
+            None if (self.low..=self.high).contains(&raw) => Validity::Valid,
+            None => Validity::OutOfRange,
+        }
+    }
+}
+
+/// A signal's raw value (the bits of one of 64 unsigned bits) as a number that keeps the order.
+fn ordered(raw: i64, encoding: Encoding) -> u64 {
+    let flip = if encoding == Encoding::Signed { 1 << 63 } else { 0 };
+    raw.cast_unsigned() ^ flip
+}
+
+/// How the values of a signal are judged, found once.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    pub(crate) limits: Limits,
+    pub(crate) patterns: Vec<Pattern>,
+    /// Raw values that need no further question: (smallest, how many more); `None` when each must be judged.
+    pub(crate) plain: Option<(i64, u64)>,
+    /// The DBC gives a range that is not believed.
+    pub(crate) doubted: bool,
+}
+
+impl Judge {
+    /// `own` is what is said of this signal alone.
+    pub(crate) fn new(signal: &SignalDef, is_j1939: bool, rules: &Rules, own: &SignalRule) -> Self {
+        let said = signal.min.zip(signal.max);
+        let believed = said.filter(|range| believe(signal, *range, rules.ranges));
+        let doubted = said.is_some() && believed.is_none() && rules.ranges != Trust::None;
+        let (min, max) = believed.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let range = (own.min.unwrap_or(min), own.max.unwrap_or(max));
+        let encoding = signal.encoding;
+        if matches!(encoding, Encoding::Float32 | Encoding::Float64) {
+            let limits = Limits { encoding, low: range.0.to_bits(), high: range.1.to_bits(), patterns: 0..0 };
+            return Self { limits, patterns: Vec::new(), plain: None, doubted };
+        }
+        let whole = whole(signal);
+        let (low, high) = raw_range(signal, range);
+        let patterns = patterns(signal, is_j1939, rules, own, (low > whole.0 || high < whole.1).then_some(high));
+        let plain = plain(low, high, &patterns).map(|(low, high)| {
+            let flip = if encoding == Encoding::Signed { 1 << 63 } else { 0 };
+            ((low ^ flip).cast_signed(), high - low)
+        });
+        Self { limits: Limits { encoding, low, high, patterns: 0..0 }, patterns, plain, doubted }
+    }
+}
+
+/// The smallest and the largest ordered raw value.
+fn whole(signal: &SignalDef) -> (u64, u64) {
+    let spare = 64 - signal.bits.clamp(1, 64);
+    match signal.encoding {
+        Encoding::Signed => {
+            (ordered(i64::MIN >> spare, Encoding::Signed), ordered(i64::MAX >> spare, Encoding::Signed))
+        }
+        _ => (0, u64::MAX >> spare),
+    }
+}
+
+/// A physical range in raw steps, from low to high; `None` when the scaling says nothing.
+fn steps(signal: &SignalDef, (min, max): (f64, f64)) -> Option<(f64, f64)> {
+    let steps = ((min - signal.offset) / signal.factor, (max - signal.offset) / signal.factor);
+    let scaled = signal.factor.is_finite() && signal.factor != 0.0 && signal.offset.is_finite();
+    match steps.0.partial_cmp(&steps.1) {
+        Some(std::cmp::Ordering::Greater) => Some((steps.1, steps.0)),
+        Some(_) => Some(steps),
+        None => None,
+    }
+    .filter(|_| scaled)
+}
+
+/// True when the DBC's range is worth believing.
+fn believe(signal: &SignalDef, range: (f64, f64), trust: Trust) -> bool {
+    // One value alone, or none at all, is not what anybody meant to send.
+    if trust == Trust::None || !range.0.is_finite() || !range.1.is_finite() || range.0 >= range.1 {
+        return false;
+    }
+    if matches!(signal.encoding, Encoding::Float32 | Encoding::Float64) || trust == Trust::All {
+        return true;
+    }
+    let Some((low, high)) = steps(signal, range) else { return false };
+    let size = 2_f64.powi(signal.bits.clamp(1, 64).cast_signed());
+    let first = if signal.encoding == Encoding::Signed { -size / 2.0 } else { 0.0 };
+    let slack = size / 10.0 + 1.0;
+    low >= first - slack && high <= first + size - 1.0 + slack
+}
+
+/// The ordered raw values of a physical range. What is at most half a step outside is inside: authors round.
+fn raw_range(signal: &SignalDef, range: (f64, f64)) -> (u64, u64) {
+    let (first, last) = whole(signal);
+    // Upside down, so that no value is inside.
+    let nothing = (1, 0);
+    if range.0 > range.1 {
+        return nothing;
+    }
+    let Some((low, high)) = steps(signal, range) else { return (first, last) };
+    // The order's zero; saturating conversions are meant: beyond is the end.
+    let zero = if signal.encoding == Encoding::Signed { 1_i128 << 63 } else { 0 };
+    #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+    let ordered = |raw: f64| (raw as i128).saturating_add(zero);
+    let clamp = |raw: i128| u64::try_from(raw.clamp(i128::from(first), i128::from(last))).unwrap_or(last);
+    let (low, high) = (ordered((low - 0.5).ceil()), ordered((high + 0.5).floor()));
+    if high < i128::from(first) || low > i128::from(last) {
+        // Nothing that the bits can express.
+        return nothing;
+    }
+    (clamp(low), clamp(high))
+}
+
+/// `believed` is the largest ordered raw value of a range that leaves some raw values out.
+fn patterns(
+    signal: &SignalDef,
+    is_j1939: bool,
+    rules: &Rules,
+    own: &SignalRule,
+    believed: Option<u64>,
+) -> Vec<Pattern> {
+    let encoding = signal.encoding;
+    if !own.not_available.is_empty() || !own.error.is_empty() {
+        let given = |ranges: &[RangeInclusive<i64>], why| -> Vec<Pattern> {
+            let ordered =
+                |range: &RangeInclusive<i64>| ordered(*range.start(), encoding)..=ordered(*range.end(), encoding);
+            ranges.iter().map(|range| (ordered(range), why)).collect()
+        };
+        return [given(&own.not_available, Validity::NotAvailable), given(&own.error, Validity::Error)].concat();
+    }
+    let mut patterns = Vec::new();
+    // A single bit says yes or no, whatever its labels are; a multiplexor's values say which signals follow.
+    if signal.bits < 2 || signal.is_multiplexor {
+        return patterns;
+    }
+    let top = whole(signal).1;
+    for (raw, label) in &*signal.labels {
+        let raw = ordered(*raw, encoding);
+        if named(&rules.not_available_labels, label, str::eq) {
+            patterns.push((raw..=raw, Validity::NotAvailable));
+        } else if raw <= top && top - raw < 2 && named(&rules.error_labels, label, str::eq) {
+            patterns.push((raw..=raw, Validity::Error));
+        }
+    }
+    let is_j1939 = match rules.patterns {
+        Patterns::Auto => is_j1939,
+        Patterns::J1939 => true,
+        Patterns::None => false,
+    };
+    if is_j1939 && encoding == Encoding::Unsigned {
+        let describes = |label: &str| {
+            named(&rules.not_available_labels, label, |label, name| label.contains(name))
+                || named(&rules.error_labels, label, |label, name| label.contains(name))
+        };
+        for (range, why) in j1939::patterns(signal.bits) {
+            // A value for which the DBC has another meaning keeps it: of 3 to 7 bits J1939 uses all for some parameters.
+            let raw = i64::try_from(*range.end()).ok();
+            let label =
+                raw.and_then(|raw| Some(&signal.labels[signal.labels.binary_search_by_key(&raw, |l| l.0).ok()?].1));
+            if (3..=7).contains(&signal.bits) && label.is_some_and(|label| !describes(label)) {
+                continue;
+            }
+            // A range that ends in between was written with the pattern in mind: NMEA 2000 keeps less back.
+            let start = believed.map_or(*range.start(), |high| (*range.start()).max(high.saturating_add(1)));
+            if start <= *range.end() {
+                patterns.push((start..=*range.end(), why));
+            }
+        }
+    }
+    patterns
+}
+
+fn named(names: &[String], label: &str, matches: impl Fn(&str, &str) -> bool) -> bool {
+    let plain = |text: &str| text.trim().to_lowercase().replace('_', " ");
+    let label = plain(label);
+    names.iter().any(|name| matches(&label, &plain(name)))
+}
+
+/// The interval without the patterns at its ends; `None` when one lies within it or nothing is left.
+fn plain(mut low: u64, mut high: u64, patterns: &[Pattern]) -> Option<(u64, u64)> {
+    loop {
+        if low > high {
+            return None;
+        }
+        let at = |raw: u64| patterns.iter().find(|(range, _)| range.contains(&raw)).map(|(range, _)| range);
+        if let Some(range) = at(high) {
+            high = range.start().checked_sub(1)?;
+        } else if let Some(range) = at(low) {
+            low = range.end().checked_add(1)?;
+        } else {
+            let within = patterns.iter().any(|(range, _)| *range.start() <= high && *range.end() >= low);
+            return (!within).then_some((low, high));
+        }
+    }
+}

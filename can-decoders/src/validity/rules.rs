@@ -1,0 +1,113 @@
+//! What is believed of a DBC's ranges and patterns, and what a configuration adds.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::integrity::{ChecksumRule, CounterRule};
+
+/// Which of the DBC's ranges are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Those that the signal's bits can express, give or take a tenth of it: see the [module](super).
+    #[default]
+    Plausible,
+    /// All in which the maximum is above the minimum.
+    All,
+    /// None.
+    None,
+}
+
+/// For which messages raw values follow J1939's conventions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Patterns {
+    /// For those that the DBC says are J1939's: an extended identifier and the attribute `VFrameFormat` at `J1939PG`.
+    #[default]
+    Auto,
+    /// For all with an extended identifier.
+    J1939,
+    /// For none.
+    None,
+}
+
+/// How values are judged; see [`crate::Plan::compile_with`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Which ranges are believed.
+    pub ranges: Trust,
+    /// Where J1939's conventions hold.
+    pub patterns: Patterns,
+    /// Labels that say "not available", whatever their case, `_` like a blank. Of signals of 2 bits and more.
+    pub not_available_labels: Vec<String>,
+    /// Labels that say "error" where they are at one of the two topmost raw values of a signal of 2 bits and more:
+    /// elsewhere a label like this is a state like others.
+    pub error_labels: Vec<String>,
+    /// What is said of single signals; the last word on each.
+    pub signals: Vec<SignalRule>,
+    /// Checksums, beside those that the DBC names.
+    pub checksums: Vec<ChecksumRule>,
+    /// Counters, beside those that the DBC names.
+    pub counters: Vec<CounterRule>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        let own = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
+        Self {
+            ranges: Trust::default(),
+            patterns: Patterns::default(),
+            not_available_labels: own(&["SNA", "not available", "signal not available", "data not available"]),
+            error_labels: own(&["error", "error indicator", "invalid", "signal invalid"]),
+            signals: Vec::new(),
+            checksums: Vec::new(),
+            counters: Vec::new(),
+        }
+    }
+}
+
+/// What is said of one signal. What is `None` or empty leaves to the signal what the DBC says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SignalRule {
+    /// Its message's name.
+    pub message: String,
+    /// Its name.
+    pub signal: String,
+    /// Smallest valid physical value; minus infinity for none.
+    pub min: Option<f64>,
+    /// Largest valid physical value; infinity for none.
+    pub max: Option<f64>,
+    /// Raw values that say "not available". When these or `error` are given, the DBC's labels and J1939's conventions
+    /// do not hold for the signal. Negative ones for signed signals.
+    pub not_available: Vec<RangeInclusive<i64>>,
+    /// Raw values that say "error".
+    pub error: Vec<RangeInclusive<i64>>,
+}
+
+/// A rule that does not fit the DBC files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// The message is not there.
+    #[error("there is no message {message} in the DBC files")]
+    NoMessage {
+        /// Its name.
+        message: String,
+    },
+    /// The signal is not there.
+    #[error("there is no signal {signal} in message {message}")]
+    NoSignal {
+        /// The message's name.
+        message: Arc<str>,
+        /// The signal's name.
+        signal: String,
+    },
+    /// The signal cannot hold what the rule asks of it.
+    #[error("signal {signal} of message {message} cannot be used like this: {reason}")]
+    Unfit {
+        /// The message's name.
+        message: Arc<str>,
+        /// The signal's name.
+        signal: Arc<str>,
+        /// Why.
+        reason: &'static str,
+    },
+}
