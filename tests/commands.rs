@@ -464,7 +464,7 @@ fn lint_names_place_code_and_remedy() {
         path
     };
     let odd = file("odd.dbc", "BO_ 1 M: 1 A\n  SG_ S : 4|8@1+ (1,0) [0|0] \"\" A\nFUTURE_ 1;\n");
-    let good = file("good.dbc", "BO_ 1 M: 1 A\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" A\n");
+    let good = file("good.dbc", "BO_ 1 M: 1 A\n SG_ S : 0|8@1+ (1,-40) [0|65535] \"\" A\n");
     let bad = file("bad.dbc", "BO_ 1 M: 8 A\n SG_ S : 0|8@2+ (1,0) [0|0] \"\" A\n");
 
     let (code, out, err) = ended(&run(&["dbc", "lint", arg(&odd), arg(&good)]));
@@ -474,8 +474,10 @@ fn lint_names_place_code_and_remedy() {
     assert!(lines[0].starts_with(&format!("{odd}:2:3: warning[beyond-message]: signal S reaches byte 2")), "{out}");
     assert_eq!(lines[1], "    help: correct the signal's start bit or length, or the message's length");
     assert!(lines[2].starts_with(&format!("{odd}:3:1: warning[unknown-keyword]: FUTURE_")), "{out}");
-    assert_eq!(lines.len(), 4, "{out}");
-    assert!(err.contains("2 files: 2 warnings, 0 errors"), "{err}");
+    let note = format!("{}:2:2: note[unchecked-range]: signal S of message M has the range [0|65535]", good.display());
+    assert!(lines[4].starts_with(&note), "{out}");
+    assert_eq!(lines.len(), 6, "{out}");
+    assert!(err.contains("2 files: 2 warnings, 1 note, 0 errors"), "{err}");
 
     let gone = dir.path().join("gone.dbc");
     let (code, out, err) = ended(&run(&["dbc", "lint", "--format", "json", arg(&bad), arg(&gone)]));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::code::Code;
 use crate::frame::CanId;
 use crate::integrity::Algorithm;
+use crate::validity::{Trust, believe};
 
 /// A place in a DBC file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,6 +158,11 @@ impl SignalDef {
             ByteOrder::Big => self.start / 8 * 8 + (7 - self.start % 8),
         };
         first..first + self.bits
+    }
+
+    /// The range that the file gives when it is not believed ([`Trust::Plausible`]): the signal's bits cannot express it.
+    pub fn doubted_range(&self) -> Option<(f64, f64)> {
+        self.min.zip(self.max).filter(|range| !believe(self, *range, Trust::Plausible))
     }
 
     /// The number of bytes that a payload needs for it.

@@ -108,7 +108,7 @@ fn steps(signal: &SignalDef, (min, max): (f64, f64)) -> Option<(f64, f64)> {
 }
 
 /// True when the DBC's range is worth believing.
-fn believe(signal: &SignalDef, range: (f64, f64), trust: Trust) -> bool {
+pub(crate) fn believe(signal: &SignalDef, range: (f64, f64), trust: Trust) -> bool {
     // One value alone, or none at all, is not what anybody meant to send.
     if trust == Trust::None || !range.0.is_finite() || !range.1.is_finite() || range.0 >= range.1 {
         return false;

@@ -23,7 +23,7 @@ mod j1939;
 mod limits;
 mod rules;
 
-pub(crate) use limits::{Judge, Limits, Pattern};
+pub(crate) use limits::{Judge, Limits, Pattern, believe};
 pub use rules::{Patterns, RuleError, Rules, SignalRule, Trust};
 
 /// Whether a sample's value can be used.

@@ -34,7 +34,7 @@ struct Finding<'a> {
     file: &'a str,
     line: usize,
     column: usize,
-    /// `warning`: the file can be used. `error`: it is refused.
+    /// `note`: nothing is wrong. `warning`: the file can be used. `error`: it is refused.
     severity: &'static str,
     code: &'static str,
     text: &'a str,
@@ -43,7 +43,7 @@ struct Finding<'a> {
 
 pub(super) fn run(args: &LintArgs) -> Result<(), CliError> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let (mut warnings, mut errors) = (0, 0);
+    let (mut warnings, mut notes, mut errors) = (0, 0, 0);
     for path in &args.files {
         match Database::load(path) {
             Ok(database) => {
@@ -60,6 +60,7 @@ pub(super) fn run(args: &LintArgs) -> Result<(), CliError> {
                     };
                     print(&mut out, &finding, args.format)?;
                 }
+                notes += doubts(&mut out, &database, args.format)?;
             }
             Err(error) => {
                 errors += 1;
@@ -69,8 +70,35 @@ pub(super) fn run(args: &LintArgs) -> Result<(), CliError> {
     }
     out.flush()?;
     let (files, count) = (args.files.len(), |n, what| format!("{n} {what}{}", if n == 1 { "" } else { "s" }));
-    tracing::info!("{}: {}, {}", count(files, "file"), count(warnings, "warning"), count(errors, "error"));
+    let (warnings, notes) = (count(warnings, "warning"), count(notes, "note"));
+    tracing::info!("{}: {warnings}, {notes}, {}", count(files, "file"), count(errors, "error"));
     if errors > 0 { Err(CliError::Negative("not all files can be used")) } else { Ok(()) }
+}
+
+/// Ranges that are not believed, and so not checked.
+fn doubts(out: &mut impl Write, database: &Database, format: Format) -> io::Result<usize> {
+    let mut notes = 0;
+    for message in database.messages() {
+        for signal in &message.signals {
+            let Some((min, max)) = signal.doubted_range() else { continue };
+            let why = if min < max { "which its bits cannot express" } else { "which leaves no choice" };
+            let (name, message) = (&signal.name, &message.name);
+            let text =
+                format!("signal {name} of message {message} has the range [{min}|{max}], {why}: it is not checked");
+            let finding = Finding {
+                file: database.name(),
+                line: signal.place.line,
+                column: signal.place.column,
+                severity: "note",
+                code: "unchecked-range",
+                text: &text,
+                remedy: "correct the range, or leave it as [0|0] when there is none",
+            };
+            print(out, &finding, format)?;
+            notes += 1;
+        }
+    }
+    Ok(notes)
 }
 
 fn refused(out: &mut impl Write, file: &str, error: &DbcError, format: Format) -> io::Result<()> {
