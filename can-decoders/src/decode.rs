@@ -7,6 +7,7 @@ use crate::validity::Validity;
 
 /// A signal's value as it is in the frame, before factor and offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Raw {
     /// Unsigned integer of up to 64 bits.
     Unsigned(u64),
@@ -29,6 +30,7 @@ impl Raw {
 
 /// One signal of one frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sample {
     /// The signal.
     pub signal: SignalIndex,
@@ -49,6 +51,7 @@ impl Default for Sample {
 
 /// How the payload's length compares with the message's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Fit {
     /// As long as the DBC says.
     Exact,

@@ -13,10 +13,12 @@ pub const FD_LENGTHS: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32,
 
 /// Index of a bus in the table of bus names that the source of the frames keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BusId(pub u8);
 
 /// A CAN identifier: 11 bits (standard) or 29 bits (extended). The two spaces do not overlap.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(into = "u32", try_from = "u32"))]
 pub struct CanId(u32);
 
 impl CanId {
@@ -49,6 +51,28 @@ impl CanId {
     }
 }
 
+impl From<CanId> for u32 {
+    fn from(id: CanId) -> Self {
+        id.to_bits()
+    }
+}
+
+impl TryFrom<u32> for CanId {
+    type Error = NoCanId;
+
+    /// From [`CanId::to_bits`]: the form that DBC files use.
+    fn try_from(bits: u32) -> Result<Self, NoCanId> {
+        let number = bits & !Self::EXTENDED_FLAG;
+        let id = if bits == number { Self::standard(number) } else { Self::extended(number) };
+        id.ok_or(NoCanId(bits))
+    }
+}
+
+/// A number that stands for no identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0:#x} is no CAN identifier: 11 bits, or 29 bits with bit 31 set")]
+pub struct NoCanId(pub u32);
+
 impl fmt::Display for CanId {
     /// candump's form: three hexadecimal digits for standard, eight for extended identifiers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,6 +88,7 @@ impl fmt::Debug for CanId {
 
 /// What kind of frame was on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum FrameKind {
     /// A classic data frame (CAN 2.0).
     Data,
@@ -82,6 +107,11 @@ pub enum FrameKind {
 
 /// One frame with the time at which it was received.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(into = "parts::Parts", try_from = "parts::Parts")
+)]
 pub struct Frame {
     /// Receive time in nanoseconds since the Unix epoch.
     pub time_ns: u64,
@@ -155,5 +185,45 @@ impl fmt::Debug for Frame {
             write!(f, "{byte:02X}")?;
         }
         write!(f, ")")
+    }
+}
+
+/// How a frame is serialised: with its payload only, and checked when it is read.
+#[cfg(feature = "serde")]
+mod parts {
+    use super::{BusId, CanId, Frame, FrameKind};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) struct Parts {
+        time_ns: u64,
+        bus: BusId,
+        id: CanId,
+        kind: FrameKind,
+        /// Of remote frames; else that of the payload.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        length: Option<u8>,
+        payload: Vec<u8>,
+    }
+
+    impl From<Frame> for Parts {
+        fn from(frame: Frame) -> Self {
+            let Frame { time_ns, bus, id, kind, len, .. } = frame;
+            let length = (kind == FrameKind::Remote).then_some(len);
+            Self { time_ns, bus, id, kind, length, payload: frame.payload().to_vec() }
+        }
+    }
+
+    impl TryFrom<Parts> for Frame {
+        type Error = &'static str;
+
+        fn try_from(parts: Parts) -> Result<Self, &'static str> {
+            let Parts { time_ns, bus, id, kind, length, payload } = parts;
+            let frame = match (kind, length) {
+                (FrameKind::Remote, Some(length)) if payload.is_empty() => Self::remote(time_ns, bus, id, length),
+                (_, None) => Self::new(time_ns, bus, id, kind, &payload),
+                _ => None,
+            };
+            frame.ok_or("the payload is longer than the kind of frame allows, or not of a length that FD frames have")
+        }
     }
 }

@@ -125,6 +125,13 @@ impl Algorithm {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Algorithm {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 impl PartialEq for Algorithm {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name()

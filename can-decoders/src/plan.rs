@@ -21,14 +21,17 @@ use crate::validity::{Limits, Pattern, Validity};
 
 /// Number of a message within its [`Plan`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MessageIndex(pub u32);
 
 /// Number of a signal within its [`Plan`], over all messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SignalIndex(pub u32);
 
 /// A message of a plan.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Message {
     /// Name, unique within its plan.
     pub name: Arc<str>,
@@ -53,6 +56,7 @@ impl Message {
 
 /// A signal of a plan.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Signal {
     /// Name, unique within its message.
     pub name: Arc<str>,

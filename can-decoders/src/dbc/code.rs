@@ -3,6 +3,7 @@
 /// A kind of [`super::Warning`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Code {
     /// Nothing in the file.
     EmptyFile,

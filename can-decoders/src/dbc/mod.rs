@@ -40,6 +40,7 @@ pub(crate) const MAX_WARNINGS: usize = 1000;
 
 /// The messages that a DBC file describes.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Database {
     pub(crate) name: Arc<str>,
     pub(crate) messages: Vec<MessageDef>,

@@ -11,6 +11,7 @@ use crate::validity::{Trust, believe};
 
 /// A place in a DBC file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Place {
     /// Line from 1; 0 stands for the file as a whole.
     pub line: usize,
@@ -20,6 +21,7 @@ pub struct Place {
 
 /// Something odd in a DBC file (or between two) that does not keep it from being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Warning {
     /// What kind of thing.
     pub code: Code,
@@ -49,6 +51,7 @@ pub type Ranges = Arc<[RangeInclusive<u64>]>;
 
 /// A message (`BO_`).
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MessageDef {
     /// Name.
     pub name: Arc<str>,
@@ -73,6 +76,7 @@ pub struct MessageDef {
 
 /// Order of the bytes of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum ByteOrder {
     /// Intel, `@1`: the start bit is the least significant one.
     Little,
@@ -82,6 +86,7 @@ pub enum ByteOrder {
 
 /// How the bits of a signal are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Encoding {
     /// Unsigned integer.
     Unsigned,
@@ -95,6 +100,7 @@ pub enum Encoding {
 
 /// When a signal is in the frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Multiplexing {
     /// Always.
     Always,
@@ -112,6 +118,7 @@ pub enum Multiplexing {
 
 /// A signal (`SG_`).
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SignalDef {
     /// Name, unique within its message: later ones of the same name end in `_2`, `_3` and so on.
     pub name: Arc<str>,
