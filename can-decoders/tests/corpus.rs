@@ -9,8 +9,8 @@ mod reference;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use can_decoders::candump::Options;
 use can_decoders::dbc::{ByteOrder, Encoding, MessageDef, Multiplexing};
+use can_decoders::log::Options;
 use can_decoders::{Database, LogReader, Plan, Raw, Validity};
 use reference::{Layout, reference_active, reference_bits, reference_value};
 
