@@ -98,9 +98,9 @@ fn offset(text: &[u8]) -> Option<UtcOffset> {
 }
 
 /// Days from 1970-01-01 to a day of the Gregorian calendar; `None` when there is no such day, or it is not between 1970
-/// and 2553 (2554 is the last year that 64 bits of nanoseconds reach into).
+/// and 2261, the last whole year that nanoseconds in 64 bits with a sign reach.
 fn days(year: u32, month: u32, day: u32) -> Option<i64> {
-    if !(1970..2554).contains(&year) {
+    if !(1970..2262).contains(&year) {
         return None;
     }
     let leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -123,7 +123,6 @@ pub(super) fn moment(date: [u32; 3], time: [u32; 3], nanoseconds: u32, zone: Utc
         return None;
     }
     let seconds = days(date[0], date[1], date[2])? * DAY_S + i64::from(hour * 3600 + minute * 60 + second);
-    // Fits: years are below 2554, and 64 bits with a sign reach to 2262.
     seconds.checked_mul(SECOND_NS)?.checked_add(i64::from(nanoseconds))?.checked_sub(zone.nanoseconds())
 }
 

@@ -116,7 +116,7 @@ impl Fault {
             (Self::Header, Blf) => "expected the header of a BLF file, 144 bytes",
             (Self::Header, _) => "expected version 1.0, 1.1, 1.2, 1.3, 2.0 or 2.1, from 2.0 on with $COLUMNS",
             (Self::Date, Trc) => "expected the days since 1899-12-30 as a decimal number",
-            (Self::Date, Blf) => "expected a date between 1970 and 2554",
+            (Self::Date, Blf) => "expected a date between 1970 and 2261",
             (Self::Date, _) => {
                 "expected a date such as `Sat Sep 30 10:06:13.191 pm 2017`, `Sam Okt 30 22:06:13 2017` or `2017-09-30 22:06:13`"
             }

@@ -202,11 +202,14 @@ fn times_are_in_the_unit_that_the_object_says_and_start_in_local_time() {
     let mut log = open(&undated, false);
     assert_eq!(log.next().unwrap().unwrap().time_ns, 1_500_000_000);
     assert!(!log.dated());
-    let mut strange = file;
-    strange[42] = 13;
-    let error = open(&strange, false).next().unwrap().unwrap_err().to_string();
-    assert!(error.contains("expected a date between 1970 and 2554"), "{error}");
-    assert_eq!(open(&strange, true).map(Result::unwrap).count(), 1);
+    // The month, the millisecond, the year.
+    for (at, field) in [(42, 13_u16), (54, 1000), (54, u16::MAX), (40, 2262), (40, 1601)] {
+        let mut strange = file.clone();
+        strange[at..at + 2].copy_from_slice(&field.to_le_bytes());
+        let error = open(&strange, false).next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("expected a date between 1970 and 2261"), "{error}");
+        assert_eq!(open(&strange, true).map(Result::unwrap).count(), 1);
+    }
 }
 
 /// Many objects, cut into containers of every size, stored and deflated: they are the same frames.

@@ -103,7 +103,8 @@ impl Blf {
         let fields: [u32; 8] = std::array::from_fn(|n| u16::from_le_bytes(array(&header, 40 + 2 * n)).into());
         let [year, month, _, day, hour, minute, second, millisecond] = fields;
         let dated = fields.iter().any(|field| *field != 0);
-        let start = date::moment([year, month, day], [hour, minute, second], millisecond * 1_000_000, zone);
+        let start =
+            date::moment([year, month, day], [hour, minute, second], millisecond.saturating_mul(1_000_000), zone);
         if dated && start.is_none() {
             header_fault = header_fault.or(Some(Fault::Date));
         }
