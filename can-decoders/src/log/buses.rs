@@ -26,6 +26,7 @@ impl Buses {
     }
 
     /// The number of a bus; `None` when there are too many.
+    #[inline(always)]
     pub(super) fn number(&mut self, bus: BusName<'_>) -> Option<BusId> {
         match bus {
             BusName::Name(name) => self.named(name)?,
@@ -41,17 +42,20 @@ impl Buses {
         u8::try_from(self.last).ok().map(BusId)
     }
 
+    #[inline(always)]
     fn named(&mut self, name: &str) -> Option<()> {
-        if self.names.get(self.last).is_none_or(|bus| bus != name) {
-            self.last = match self.names.iter().position(|bus| bus == name) {
-                Some(known) => known,
-                None if self.names.len() >= MAX_BUSES => return None,
-                None => {
-                    self.names.push(name.to_owned());
-                    self.names.len() - 1
-                }
-            };
-        }
+        if self.names.get(self.last).is_some_and(|bus| bus == name) { Some(()) } else { self.look_up(name) }
+    }
+
+    fn look_up(&mut self, name: &str) -> Option<()> {
+        self.last = match self.names.iter().position(|bus| bus == name) {
+            Some(known) => known,
+            None if self.names.len() >= MAX_BUSES => return None,
+            None => {
+                self.names.push(name.to_owned());
+                self.names.len() - 1
+            }
+        };
         Some(())
     }
 }

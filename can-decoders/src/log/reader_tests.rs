@@ -160,7 +160,7 @@ fn over_long_lines_are_skipped_without_being_kept() {
     assert_eq!(log.by_ref().map(Result::unwrap).count(), 2);
     assert_eq!(log.bad_lines().count(Fault::TooLong), 2);
     assert_eq!(log.lines(), 4);
-    let Source::Text(text) = &log.source else { panic!("candump is text") };
+    let Source::Candump(text) = &log.source else { panic!("candump is text") };
     assert!(text.partial.capacity() <= 2 * (MAX_LINE + 1), "{}", text.partial.capacity());
     let error = open(vec![b'x'; 100_000], false).next().unwrap().unwrap_err().to_string();
     assert!(error.starts_with("log:1:4097: expected a line of at most 4096 bytes"), "{error}");
