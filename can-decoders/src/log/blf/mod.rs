@@ -88,13 +88,15 @@ impl Blf {
     /// Reads the file's header.
     pub(super) fn new(mut input: BufReader<Box<dyn Read + Send>>, zone: UtcOffset) -> io::Result<Self> {
         let mut header = [0; HEADER_FIELDS];
-        input.read_exact(&mut header)?;
+        if read_up_to(&mut input, &mut header)? < HEADER_FIELDS {
+            return Err(cut("its header"));
+        }
         let size = u64::from(u32::from_le_bytes(array(&header, 4)));
         let mut header_fault = None;
         if (HEADER_FIELDS as u64..=MAX_HEADER).contains(&size) {
             let rest = size - HEADER_FIELDS as u64;
             if io::copy(&mut input.by_ref().take(rest), &mut io::sink())? < rest {
-                return Err(cut("the file's header"));
+                return Err(cut("its header"));
             }
         } else {
             header_fault = Some(Fault::Header);
