@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::{Agent, Arrival, Recorder, Stat, arg, audit, good, run, split, stat, texts};
-use can_decoders::candump::{LogReader, LogWriter, Options};
+use can_decoders::log::{LogReader, LogWriter, Options};
 use mosquitto::{Mosquitto, wait_until};
 use outrider::source::sim::{SimConfig, Simulation};
 use proxy::Proxy;

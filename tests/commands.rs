@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use agent::{arg, audit, good, outrider, run, run_with_input, split, texts};
-use can_decoders::candump::{LogReader, LogWriter, Options};
+use can_decoders::log::{LogReader, LogWriter, Options};
 use outrider::source::sim::{SimConfig, Simulation};
 
 /// A file under `tests/data`.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use can_decoders::candump::{LogWriter, Options};
+use can_decoders::log::{LogWriter, Options};
 use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan};
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
@@ -195,7 +195,7 @@ fn reading_a_log_takes_no_memory() {
     }
     writer.finish().unwrap();
 
-    let options = Options { tolerant: false, buses: vec!["can0".into(), "can1".into()] };
+    let options = Options { buses: vec!["can0".into(), "can1".into()], ..Options::default() };
     let mut reader = LogReader::open(file.path(), options).unwrap();
     let mut count = 0;
     // From the first line on, over many ends of the reader's buffer.

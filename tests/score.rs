@@ -10,7 +10,7 @@ mod mosquitto;
 use std::path::{Path, PathBuf};
 
 use agent::{arg, good, run};
-use can_decoders::candump::LogWriter;
+use can_decoders::log::LogWriter;
 use outrider::source::sim::{SimConfig, Simulation};
 
 const START_S: f64 = 1_700_000_000.0;

@@ -118,7 +118,7 @@ fn autosars_profiles() {
         payload[1] = 0x20 | n;
         payload[0] = crc.checksum(&[&payload[1..], &[bytes[usize::from(n)]]].concat());
         assert_eq!(judge(&plan, &payload), Validity::Valid);
-        payload[1] = 0x20 | (n + 1) % 16;
+        payload[1] = 0x20 | ((n + 1) % 16);
         assert_eq!(judge(&plan, &payload), Validity::Checksum);
     }
     let error = Plan::compile_with(&[database(FIRST)], &with(vec![two], vec![])).unwrap_err().to_string();

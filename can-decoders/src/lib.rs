@@ -1,4 +1,4 @@
-//! CAN frames, DBC databases compiled to decode plans, and candump logs.
+//! CAN frames, DBC databases compiled to decode plans, and recordings (candump, ASC, BLF, TRC).
 //!
 //! An agent on a vehicle's buses sees thousands of frames a second on a small processor, and what
 //! describes them, DBC files, was written by many hands over twenty years. This crate keeps the two
@@ -25,7 +25,7 @@
 //! | [`plan`] | [`Database`] to [`Plan`] |
 //! | [`decode`] | payload to samples |
 //! | [`encode`] | physical values to payload, for simulation |
-//! | [`candump`] | logs as `candump -l` writes them, plain, gzip or zstd |
+//! | [`log`] | recordings: candump, Vector ASC and BLF, PEAK TRC; plain, gzip or zstd |
 //!
 //! Not here: matching J1939 parameter groups whatever their source address, putting messages of
 //! transport protocols together (their payloads decode once they are), and checksums or counters in
@@ -34,7 +34,7 @@
 //! # Example
 //!
 //! ```
-//! use can_decoders::candump::Options;
+//! use can_decoders::log::Options;
 //! use can_decoders::{Database, LogReader, Plan, Validity};
 //!
 //! let dbc = r#"
@@ -68,7 +68,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod candump;
 mod compile;
 pub mod dbc;
 pub mod decode;
@@ -77,6 +76,7 @@ pub mod error_frame;
 pub mod frame;
 mod index;
 pub mod integrity;
+pub mod log;
 mod names;
 mod op;
 pub mod plan;
@@ -84,12 +84,12 @@ mod step;
 pub mod validity;
 pub mod xl;
 
-pub use candump::{LogError, LogReader, LogWriter};
 pub use dbc::{Database, DbcError};
 pub use decode::{Decoded, Fit, Raw, Sample, Samples};
 pub use encode::EncodeError;
 pub use error_frame::{ControllerState, ErrorFrame};
 pub use frame::{BusId, CanId, Frame, FrameKind};
+pub use log::{LogError, LogReader, LogWriter};
 pub use plan::{Message, MessageIndex, Plan, Signal, SignalIndex};
 pub use validity::{Rules, Validity};
 pub use xl::{MAX_XL_PAYLOAD, XL_BYTES, XlFrame};

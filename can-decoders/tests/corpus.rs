@@ -5,25 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a test's report, and so is its output")]
 
 mod reference;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use can_decoders::candump::Options;
 use can_decoders::dbc::{ByteOrder, Encoding, MessageDef, Multiplexing};
+use can_decoders::log::Options;
 use can_decoders::{Database, LogReader, Plan, Raw, Validity};
 use reference::{Layout, reference_active, reference_bits, reference_value};
-
-fn corpus() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let root = std::env::var_os("OUTRIDER_SHARED").map_or(beside, PathBuf::from);
-    let data = root.join("data");
-    if data.join("dbc").is_dir() && data.join("logs").is_dir() {
-        return Some(data);
-    }
-    println!("skipped: no corpus (set OUTRIDER_SHARED to the shared folder)");
-    None
-}
+use shared::corpus;
 
 fn dbc_files(data: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

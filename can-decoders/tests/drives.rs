@@ -7,8 +7,8 @@ mod shared;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use can_decoders::candump::Options;
 use can_decoders::integrity::{ChecksumRule, Counters, Suffix};
+use can_decoders::log::Options;
 use can_decoders::validity::Trust;
 use can_decoders::{BusId, Database, Frame, FrameKind, LogReader, MessageIndex, Plan, Rules, Validity};
 use shared::corpus;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use agent::{Arrival, arg, run, split};
-use can_decoders::candump::{LogReader, LogWriter, Options};
+use can_decoders::log::{LogReader, LogWriter, Options};
 use mosquitto::wait_until;
 use outrider::source::sim::{SimConfig, Simulation};
 use stage::{Stage, Vcan, bus, field, number, sh, text};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use can_decoders::candump::{LogWriter, Options};
+use can_decoders::log::{LogWriter, Options};
 use can_decoders::{BusId, Database, Frame, LogReader, Plan, Sample};
 use outrider::engine::{Bus, Catalog, Engine, SignalId, Sink};
 use outrider::source::sim::{DBC, SimConfig, Simulation};
@@ -36,7 +36,7 @@ pub(crate) fn rav4() -> Option<Drive> {
         eprintln!("skipped: the recorded drive, because there is no {} (set OUTRIDER_SHARED)", log.display());
         return None;
     }
-    let options = Options { tolerant: false, buses: vec!["can0".into()] };
+    let options = Options { buses: vec!["can0".into()], ..Options::default() };
     let frames = LogReader::open(&log, options).unwrap().map(Result::unwrap).filter(|f| f.bus == BusId(0)).collect();
     let database = Database::load(&data.join("dbc/opendbc/toyota_new_mc_pt_generated.dbc")).unwrap();
     let bus = Bus::new("can0", Plan::compile(&[database]));

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use can_decoders::LogReader;
-use can_decoders::candump::Options;
+use can_decoders::log::Options;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use outrider::engine::{CollectSpec, Collector, Detector, Engine, HealthSpec, Mode, Sink};

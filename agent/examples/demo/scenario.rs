@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use can_decoders::candump::{LogReader, Options as LogOptions};
+use can_decoders::log::{LogReader, Options as LogOptions, UtcOffset};
 use can_decoders::{Database, Plan};
 use outrider::source::sim::{self, ScheduledFault, SimConfig, Simulation};
 
@@ -52,6 +52,7 @@ pub(crate) struct Scenario {
 struct Recording {
     log: PathBuf,
     dbc: Vec<PathBuf>,
+    utc_offset: UtcOffset,
     /// So many times faster than it was recorded that it fits into the demo.
     speed: f64,
 }
@@ -68,7 +69,8 @@ impl Scenario {
                 // A short one is not stretched.
                 length = length.min(whole.max(Duration::from_secs(1)));
                 let speed = (whole.as_secs_f64() / length.as_secs_f64()).max(1.0);
-                Some(Recording { log: log.clone(), dbc: options.dbc.clone(), speed })
+                let Options { dbc, utc_offset, .. } = options;
+                Some(Recording { log: log.clone(), dbc: dbc.clone(), utc_offset: *utc_offset, speed })
             }
         };
         let faults = if recording.is_some() { Vec::new() } else { schedule(options.seed, length.mul_f64(SPEED))? };
@@ -97,12 +99,12 @@ impl Scenario {
              [uplink.mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nbackoff_min_ms = 100\nbackoff_max_ms = 1000\n"
         );
         match &self.recording {
-            Some(Recording { log, dbc, speed }) => {
+            Some(Recording { log, dbc, utc_offset, speed }) => {
                 let files: Vec<PathBuf> = dbc.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
                 let log = std::path::absolute(log)?;
                 write!(
                     text,
-                    "\n[[bus]]\nname = \"*\"\ndbc = {files:?}\n\n[source]\nkind = \"replay\"\nlog = {log:?}\ntolerant = true\nspeed = {speed:?}\n\n\
+                    "\n[[bus]]\nname = \"*\"\ndbc = {files:?}\n\n[source]\nkind = \"replay\"\nlog = {log:?}\ntolerant = true\nspeed = {speed:?}\nutc_offset = \"{utc_offset}\"\n\n\
                      [[collect]]\nname = \"signals\"\nsignals = [\"*\"]\nperiod_ms = 1000\n"
                 )?;
             }

@@ -1,20 +1,20 @@
 //! `outrider decode`: the signals of a recording.
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
 use can_decoders::integrity::Counters;
 use can_decoders::{CanId, Decoded, Fit, Frame, FrameKind, Plan, Sample, Validity};
 use clap::{Args, ValueEnum};
 
+use super::inputs::Recording;
 use super::number::{write_number, write_seconds};
 use super::{CliError, inputs};
 use crate::source::Frames;
 
 #[derive(Args)]
 pub(super) struct DecodeArgs {
-    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
-    log: PathBuf,
+    #[command(flatten)]
+    recording: Recording,
     /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
     #[arg(long = "dbc", value_name = "FILE", required = true)]
     dbc: Vec<String>,
@@ -27,9 +27,6 @@ pub(super) struct DecodeArgs {
     /// Print frames that no DBC file describes, too.
     #[arg(long)]
     unknown: bool,
-    /// Skip lines that cannot be read, and count them.
-    #[arg(long)]
-    tolerant: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -43,7 +40,7 @@ enum Format {
 
 pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     let catalog = inputs::catalog(&args.dbc)?;
-    let mut log = inputs::open_log(&args.log, args.tolerant, &catalog)?;
+    let mut log = args.recording.open(&catalog)?;
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if matches!(args.format, Format::Csv) {
         writeln!(out, "t,bus,id,message,signal,value,label,invalid")?;
@@ -80,7 +77,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
         }
     }
     out.flush()?;
-    inputs::report_bad_lines(&log);
+    inputs::report_skipped(&log);
     lengths.report();
     Ok(())
 }

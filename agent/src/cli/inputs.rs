@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use can_decoders::log::{Options, UtcOffset};
+use clap::Args;
+
 use super::CliError;
 use crate::config::load_plan;
 use crate::engine::{ANY_BUS, Bus, Catalog};
@@ -41,19 +44,43 @@ pub(super) fn warn_all(warnings: &[String]) {
     }
 }
 
-/// Opens a recording so that its frames carry the numbers of the catalog's buses.
-pub(super) fn open_log(path: &Path, tolerant: bool, catalog: &Catalog) -> Result<Log, CliError> {
-    let names = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
-    Ok(Log::open(path, tolerant, names)?)
+/// A recording, as all commands take it.
+#[derive(Debug, Args)]
+pub(super) struct Recording {
+    /// The recording: candump, Vector ASC or BLF, PEAK TRC; plain, gzip or zstd; `-` for standard input.
+    log: PathBuf,
+    /// Skip lines that cannot be read, and count them.
+    #[arg(long)]
+    tolerant: bool,
+    /// Where the recorder's clock was, as +02:00, for formats that have local time (ASC, BLF, TRC).
+    #[arg(long, value_name = "OFFSET", default_value_t, allow_hyphen_values = true)]
+    utc_offset: UtcOffset,
 }
 
-/// Says what a tolerant reader skipped.
-pub(super) fn report_bad_lines(log: &Log) {
-    let bad = log.reader().bad_lines();
+impl Recording {
+    /// Opens it so that its frames carry the numbers of the catalog's buses.
+    pub(super) fn open(&self, catalog: &Catalog) -> Result<Log, CliError> {
+        let buses = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
+        let log = Log::open(&self.log, Options { tolerant: self.tolerant, buses, utc_offset: self.utc_offset })?;
+        tracing::debug!("{} is a {} recording", self.log.display(), log.reader().format().name());
+        Ok(log)
+    }
+}
+
+/// Says what was skipped in a recording that was read.
+pub(super) fn report_skipped(log: &Log) {
+    let reader = log.reader();
+    let bad = reader.bad_lines();
     for line in bad.first() {
-        tracing::warn!("line {}, column {}: skipped: {}", line.line, line.column, line.fault.name());
+        tracing::warn!("{}: skipped: {}", line.place, line.fault.name());
     }
     if bad.total() > 0 {
-        tracing::warn!("{} bad lines skipped", bad.total());
+        tracing::warn!("{} bad {}s skipped", bad.total(), reader.format().record());
+    }
+    if reader.other_events() > 0 {
+        tracing::info!("{} events that are not CAN frames were passed over", reader.other_events());
+    }
+    if !reader.dated() {
+        tracing::warn!("the recording does not tell when it started: its times count from 1970-01-01");
     }
 }

@@ -128,8 +128,8 @@ impl From<io::Error> for CliError {
     }
 }
 
-impl From<can_decoders::candump::LogError> for CliError {
-    fn from(error: can_decoders::candump::LogError) -> Self {
+impl From<can_decoders::log::LogError> for CliError {
+    fn from(error: can_decoders::log::LogError) -> Self {
         Self::Source(error.into())
     }
 }

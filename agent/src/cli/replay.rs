@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::inputs::Recording;
 use super::number::{write_number, write_seconds};
 use super::{CliError, EventFormat, inputs};
 use crate::config::{Config, EngineConfig};
@@ -16,23 +17,20 @@ use crate::source::Frames;
 
 #[derive(Args)]
 pub(super) struct ReplayArgs {
-    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
-    log: PathBuf,
+    #[command(flatten)]
+    recording: Recording,
     /// The configuration; its source, outbox and uplink are not used.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: EventFormat,
-    /// Skip lines that cannot be read, and count them.
-    #[arg(long)]
-    tolerant: bool,
 }
 
 #[derive(Args)]
 pub(super) struct FeaturesArgs {
-    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
-    log: PathBuf,
+    #[command(flatten)]
+    recording: Recording,
     /// The configuration, for its buses and models.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
@@ -43,24 +41,18 @@ pub(super) struct FeaturesArgs {
     /// Which of the configuration's models, by directory name, where it has several.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Skip lines that cannot be read, and count them.
-    #[arg(long)]
-    tolerant: bool,
 }
 
 #[derive(Args)]
 pub(super) struct ScoreArgs {
-    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
-    log: PathBuf,
+    #[command(flatten)]
+    recording: Recording,
     /// The model's directory.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
     #[arg(long = "dbc", value_name = "FILE", required = true)]
     dbc: Vec<String>,
-    /// Skip lines that cannot be read, and count them.
-    #[arg(long)]
-    tolerant: bool,
 }
 
 type Out = BufWriter<StdoutLock<'static>>;
@@ -70,20 +62,15 @@ fn output() -> Out {
 }
 
 /// Takes a whole recording through an engine, and stops at the first thing that cannot be written.
-fn play<S: Sink + Output>(
-    log: &std::path::Path,
-    tolerant: bool,
-    engine: &mut Engine,
-    sink: &mut S,
-) -> Result<(), CliError> {
-    let mut log = inputs::open_log(log, tolerant, engine.catalog())?;
+fn play<S: Sink + Output>(recording: &Recording, engine: &mut Engine, sink: &mut S) -> Result<(), CliError> {
+    let mut log = recording.open(engine.catalog())?;
     while let Some(frame) = log.next_frame()? {
         engine.frame(&frame, sink);
         sink.failed()?;
     }
     engine.finish(sink);
     sink.finish()?;
-    inputs::report_bad_lines(&log);
+    inputs::report_skipped(&log);
     Ok(())
 }
 
@@ -143,7 +130,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
     let identity = Identity { vehicle: config.vehicle, boot: "replay".into() };
     let mut sink =
         EventPrinter { out: output(), identity, format: args.format, seq: 0, line: Vec::new(), result: Ok(()) };
-    play(&args.log, args.tolerant, &mut engine, &mut sink)
+    play(&args.recording, &mut engine, &mut sink)
 }
 
 /// One line a grid point: time, then one column a number.
@@ -226,7 +213,7 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<(), CliError> {
     let spec = Arc::new(model::load_feature_spec(&path)?);
     let names: Vec<Arc<str>> = spec.features.iter().map(|f| f.spec.name.clone()).collect();
     let mut engine = single_model(spec, Box::new(NoNetwork), config.engine.catalog, &path)?;
-    play(&args.log, args.tolerant, &mut engine, &mut CsvPrinter::new(Want::Features, &names)?)
+    play(&args.recording, &mut engine, &mut CsvPrinter::new(Want::Features, &names)?)
 }
 
 fn pick_model(engine: &EngineConfig, name: Option<&str>) -> Result<PathBuf, CliError> {
@@ -244,7 +231,7 @@ pub(super) fn score(args: &ScoreArgs) -> Result<(), CliError> {
     let mut engine = single_model(manifest.spec.clone(), network, catalog, &manifest.path)?;
     let mut columns = vec!["score".into()];
     columns.extend(engine.detectors().iter().flat_map(Detector::target_names));
-    play(&args.log, args.tolerant, &mut engine, &mut CsvPrinter::new(Want::Score, &columns)?)
+    play(&args.recording, &mut engine, &mut CsvPrinter::new(Want::Score, &columns)?)
 }
 
 fn single_model(

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use can_decoders::log::UtcOffset;
 use can_decoders::{Database, Plan};
 use thiserror::Error;
 use toml::Spanned;
@@ -92,6 +93,8 @@ pub enum SourceConfig {
         speed: Option<f64>,
         /// Count bad lines and go on.
         tolerant: bool,
+        /// Where the recorder's clock was.
+        utc_offset: UtcOffset,
     },
     /// The simulated vehicle.
     Sim {
@@ -374,8 +377,11 @@ fn source(
             return Err(reader.error(&raw, "source \"socketcan\" opens interfaces by name: there is none named \"*\""));
         }
         raw::Source::Socketcan {} => SourceConfig::SocketCan { listen },
-        raw::Source::Replay { log, speed, tolerant } => {
-            SourceConfig::Replay { log: reader.resolve(log), speed: check_speed(*speed)?, tolerant: *tolerant }
+        raw::Source::Replay { log, speed, tolerant, utc_offset } => {
+            let utc_offset = utc_offset.as_deref().map_or(Ok(UtcOffset::default()), str::parse);
+            let utc_offset = utc_offset.map_err(|error| reader.error(&raw, format!("source.utc_offset: {error}")))?;
+            let speed = check_speed(*speed)?;
+            SourceConfig::Replay { log: reader.resolve(log), speed, tolerant: *tolerant, utc_offset }
         }
         raw::Source::Sim { seed, speed, minutes, faults } => {
             let length = match minutes {

@@ -59,6 +59,8 @@ pub(super) enum Source {
         speed: f64,
         #[serde(default)]
         tolerant: bool,
+        /// As `+02:00`.
+        utc_offset: Option<String>,
     },
     Sim {
         #[serde(default)]

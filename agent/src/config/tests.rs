@@ -51,6 +51,14 @@ fn a_good_file_is_understood_and_paths_are_relative_to_it() {
     assert!(matches!(config.source, Some(SourceConfig::Sim { seed: 3, .. })));
 }
 
+#[test]
+fn a_recording_in_local_time_has_its_offset() {
+    let replay = "kind = \"replay\"\nlog = \"drive.blf\"\nutc_offset = \"-05:30\"";
+    let (config, dir) = load(&GOOD.replace("kind = \"sim\"\nseed = 3\nfaults = [\"crash@10+1\"]", replay));
+    let Some(SourceConfig::Replay { log, utc_offset, .. }) = config.unwrap().source else { panic!("a recording") };
+    assert_eq!((log, utc_offset.seconds()), (dir.path().join("drive.blf"), -19_800));
+}
+
 /// Each change of the good file is refused with the line of the mistake and words that lead to the remedy.
 #[test]
 fn mistakes_are_named_with_line_and_remedy() {
@@ -60,6 +68,12 @@ fn mistakes_are_named_with_line_and_remedy() {
         ("car.dbc", "gone.dbc", 7, "gone.dbc"),
         ("car.dbc", "broken.dbc", 7, "broken.dbc:1"),
         ("kind = \"sim\"", "kind = \"simm\"", 10, "simm"),
+        (
+            "kind = \"sim\"\nseed = 3\nfaults = [\"crash@10+1\"]",
+            "kind = \"replay\"\nlog = \"a\"\nutc_offset = \"CET\"",
+            9,
+            "+02:00",
+        ),
         ("crash@10+1", "crush@10+1", 9, "crush"),
         ("Motor.*", "Moter.*", 16, "Moter"),
         ("period_ms = 1000", "period_ms = 1", 17, "from 10 to"),

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use can_decoders::Frame;
-use can_decoders::candump::{LogError, LogReader, Options};
+use can_decoders::log::{LogError, LogReader, Options};
 use thiserror::Error;
 
 pub use paced::Paced;
@@ -81,8 +81,8 @@ pub fn open(config: &SourceConfig, catalog: &Catalog) -> Result<Box<dyn Source>,
     let buses: Vec<String> = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
     Ok(match config {
         SourceConfig::SocketCan { listen } => Box::new(SocketCan::open(catalog, listen)?),
-        SourceConfig::Replay { log, speed, tolerant } => {
-            let frames = Log::open(log, *tolerant, buses)?;
+        SourceConfig::Replay { log, speed, tolerant, utc_offset } => {
+            let frames = Log::open(log, Options { tolerant: *tolerant, buses, utc_offset: *utc_offset })?;
             if log.as_os_str() == "-" {
                 Box::new(Paced::new(Piped::start(frames).map_err(SourceError::Thread)?, *speed))
             } else {
@@ -135,12 +135,12 @@ pub trait Frames: Send {
 pub struct Log(LogReader);
 
 impl Log {
-    /// Opens the candump log at `path` (`-` is standard input). Frames of the bus `buses[i]` get the number `i`.
+    /// Opens the recording at `path` (`-` is standard input). Frames of the bus `options.buses[i]` get the number `i`.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn open(path: &Path, tolerant: bool, buses: Vec<String>) -> Result<Self, LogError> {
-        Ok(Self(LogReader::open(path, Options { tolerant, buses })?))
+    pub fn open(path: &Path, options: Options) -> Result<Self, LogError> {
+        Ok(Self(LogReader::open(path, options)?))
     }
 
     /// The reader behind it.

@@ -2,7 +2,7 @@
 //!
 //! `PEERS` lists the cases: `name=file.dbc`, separated by blanks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
@@ -17,7 +17,7 @@ fn main() {
         let (name, dbc) = case.split_once('=').expect("PEERS: name=file.dbc");
         println!("cargo::rerun-if-changed={dbc}");
         let text = fs::read(dbc).unwrap_or_else(|error| panic!("{dbc}: {error}"));
-        let text = String::from_utf8_lossy(&text);
+        let text = mended(&String::from_utf8_lossy(&text));
         let config = dbc_codegen::Config::builder().dbc_name(name).dbc_content(&text).build();
         let mut code = config.generate().unwrap_or_else(|error| panic!("{dbc}: dbc-codegen: {error}"));
         code.push_str(&driver(&code));
@@ -30,6 +30,27 @@ fn main() {
     }
     let cases = format!("{modules}static CASES: &[(&str, &str, Decode)] = &[\n{table}];\n");
     fs::write(Path::new(&out).join("cases.rs"), cases).expect("cargo's directory is writable");
+}
+
+/// The file without what dbc-codegen makes code of that does not compile: two messages whose names differ in case or
+/// underscores only, and labels of negative numbers for unsigned signals.
+fn mended(text: &str) -> String {
+    let mut names = HashSet::new();
+    let mut mended = String::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["VAL_", ..] if line.contains(" -") => continue,
+            ["BO_", id, name, ..] => {
+                let plain = name.trim_end_matches(':').replace('_', "").to_lowercase();
+                let other = format!("{}x{id}:", name.trim_end_matches(':'));
+                mended += &if names.insert(plain) { line.to_owned() } else { line.replacen(name, &other, 1) };
+            }
+            _ => mended += line,
+        }
+        mended.push('\n');
+    }
+    mended
 }
 
 /// `decode`: all accessors of the message with an identifier, as doubles, in the order of the file.

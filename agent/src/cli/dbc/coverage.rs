@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
 use can_decoders::frame::MAX_PAYLOAD;
 use can_decoders::{BusId, CanId, Frame, FrameKind, Plan};
@@ -10,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::CliError;
-use crate::cli::inputs;
+use crate::cli::inputs::{self, Recording};
 use crate::source::Frames;
 
 /// Different identifiers that are looked at; a recording of random ones must not fill the memory.
@@ -18,17 +17,14 @@ const MAX_IDS: usize = 100_000;
 
 #[derive(Args)]
 pub(in crate::cli) struct CoverageArgs {
-    /// The recording: a candump log, plain, gzip or zstd; `-` for standard input.
-    log: PathBuf,
+    #[command(flatten)]
+    recording: Recording,
     /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
     #[arg(long = "dbc", value_name = "FILE", required = true)]
     dbc: Vec<String>,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Skip lines that cannot be read, and count them.
-    #[arg(long)]
-    tolerant: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -117,7 +113,7 @@ struct Row<'a> {
 
 pub(super) fn run(args: &CoverageArgs) -> Result<(), CliError> {
     let catalog = inputs::catalog(&args.dbc)?;
-    let mut log = inputs::open_log(&args.log, args.tolerant, &catalog)?;
+    let mut log = args.recording.open(&catalog)?;
     let mut seen: HashMap<(BusId, CanId), Seen> = HashMap::new();
     let mut left_out = 0_u64;
     while let Some(frame) = log.next_frame()? {
@@ -166,7 +162,7 @@ pub(super) fn run(args: &CoverageArgs) -> Result<(), CliError> {
         }
     }
     out.flush()?;
-    inputs::report_bad_lines(&log);
+    inputs::report_skipped(&log);
     if left_out > 0 {
         tracing::warn!("more than {MAX_IDS} different identifiers: {left_out} frames were not looked at");
     }

@@ -4,7 +4,7 @@ use std::env;
 use std::hint::black_box;
 use std::path::Path;
 
-use can_decoders::candump::Options;
+use can_decoders::log::Options;
 use can_decoders::frame::FD_LENGTHS;
 use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan, Sample};
 use embedded_can::{ExtendedId, Id, StandardId};

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
-use crate::candump::{LogReader, Options};
 use crate::frame::{BusId, CanId, FD_LENGTHS};
+use crate::log::{LogReader, Options};
 
 /// A writer whose bytes can be looked at afterwards.
 #[derive(Clone, Default)]

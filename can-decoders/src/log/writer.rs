@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::LogError;
-use super::line::{ERROR_FLAG, MAX_BUS_NAME};
+use super::candump::{ERROR_FLAG, MAX_BUS_NAME};
 use crate::frame::{Frame, FrameKind};
 
 /// Text in one zstd frame, in bytes. Frames are independent: a log that is cut loses the last one only.

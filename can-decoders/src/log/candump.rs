@@ -9,6 +9,8 @@
 //! (1436509052.449847) vcan0 123#1122334455667788_B      classic frame with a raw DLC above 8
 //! ```
 
+use super::text::{Cursor, HEX, NO_DIGIT};
+use super::{BusName, Fault, Record};
 use crate::frame::{BusId, CanId, FD_LENGTHS, Frame, FrameKind, MAX_PAYLOAD};
 
 /// Bit of the identifier that marks error frames (SocketCAN's `CAN_ERR_FLAG`).
@@ -17,89 +19,15 @@ pub(super) const ERROR_FLAG: u32 = 0x2000_0000;
 /// Longest name of a bus, in bytes. Linux has 15, other recorders more.
 pub(super) const MAX_BUS_NAME: usize = 63;
 
-/// What is wrong with a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The line is longer than [`super::MAX_LINE`] bytes.
-    TooLong,
-    /// It does not start with `(seconds.fraction)`, 1 to 9 digits of fraction.
-    Time,
-    /// The name of the bus is missing, longer than 63 bytes or not UTF-8.
-    Bus,
-    /// The identifier is not 3 or 8 hexadecimal digits before a `#`, or is beyond 11 or 29 bits.
-    Identifier,
-    /// The payload is not pairs of hexadecimal digits, or the flags, the length of a remote frame or the raw DLC are not one digit.
-    Payload,
-    /// The payload is longer than 8 bytes (64 for FD), or of a length that no FD frame has.
-    Length,
-    /// Something follows the frame that is not a direction (`R` or `T`).
-    Trailing,
-}
-
-impl Fault {
-    /// All faults, in the order of [`Fault::index`].
-    pub const ALL: [Self; 7] =
-        [Self::TooLong, Self::Time, Self::Bus, Self::Identifier, Self::Payload, Self::Length, Self::Trailing];
-
-    /// Place in [`Fault::ALL`].
-    pub fn index(self) -> usize {
-        match self {
-            Self::TooLong => 0,
-            Self::Time => 1,
-            Self::Bus => 2,
-            Self::Identifier => 3,
-            Self::Payload => 4,
-            Self::Length => 5,
-            Self::Trailing => 6,
-        }
-    }
-
-    /// A short name, for counters.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TooLong => "too_long",
-            Self::Time => "time",
-            Self::Bus => "bus",
-            Self::Identifier => "identifier",
-            Self::Payload => "payload",
-            Self::Length => "length",
-            Self::Trailing => "trailing",
-        }
-    }
-
-    /// What was expected.
-    pub fn expected(self) -> &'static str {
-        match self {
-            Self::TooLong => "expected a line of at most 4096 bytes",
-            Self::Time => "expected (seconds.fraction) with 1 to 9 digits of fraction",
-            Self::Bus => "expected the name of a bus, UTF-8 of at most 63 bytes",
-            Self::Identifier => "expected 3 or 8 hexadecimal digits of identifier and a #",
-            Self::Payload => "expected pairs of hexadecimal digits",
-            Self::Length => "expected at most 8 bytes, or an FD length (0 to 8, 12, 16, 20, 24, 32, 48, 64)",
-            Self::Trailing => "expected the end of the line, or the direction R or T",
-        }
-    }
-}
-
-/// A line's contents; the bus is still a name.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Line<'a> {
-    /// Name of the bus.
-    pub bus: &'a str,
-    /// The frame, with bus 0.
-    pub frame: Frame,
-}
-
-/// Parses one line without its line end. `Ok(None)` for a blank one.
+/// Parses one line without its line end.
 ///
 /// # Errors
 /// The fault and the column (in bytes, from 1) where it shows.
-pub fn parse_line(line: &[u8]) -> Result<Option<Line<'_>>, (Fault, usize)> {
-    let mut cursor = Cursor { bytes: line, at: 0 };
+pub(super) fn parse_line(line: &[u8]) -> Result<Record<'_>, (Fault, usize)> {
+    let mut cursor = Cursor::new(line);
     cursor.blanks();
     if cursor.peek().is_none() {
-        return Ok(None);
+        return Ok(Record::Nothing);
     }
     let time_ns = cursor.time().ok_or((Fault::Time, cursor.at + 1))?;
     if cursor.blanks() == 0 {
@@ -112,72 +40,10 @@ pub fn parse_line(line: &[u8]) -> Result<Option<Line<'_>>, (Fault, usize)> {
     cursor.blanks();
     let frame = cursor.frame(time_ns)?;
     cursor.direction()?;
-    Ok(Some(Line { bus, frame }))
+    Ok(Record::Frame(BusName::Name(bus), frame))
 }
 
-/// In [`HEX`]: not a hexadecimal digit. All of its bits are set, so that they show when two entries are joined.
-const NO_DIGIT: u8 = 0xFF;
-
-/// The value of each byte as a hexadecimal digit.
-const HEX: [u8; 256] = {
-    let mut table = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < 16 {
-        table[b"0123456789ABCDEF"[value as usize] as usize] = value;
-        table[b"0123456789abcdef"[value as usize] as usize] = value;
-        value += 1;
-    }
-    table
-};
-
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
-    }
-
-    /// Skips blanks and tells how many. A carriage return before the line end is one.
-    fn blanks(&mut self) -> usize {
-        let start = self.at;
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r')) {
-            self.at += 1;
-        }
-        self.at - start
-    }
-
-    fn word(&mut self) -> &'a [u8] {
-        let start = self.at;
-        while !matches!(self.peek(), None | Some(b' ' | b'\t' | b'\r')) {
-            self.at += 1;
-        }
-        &self.bytes[start..self.at]
-    }
-
-    fn digit(&mut self) -> Option<u64> {
-        let digit = self.peek().filter(u8::is_ascii_digit)?;
-        self.at += 1;
-        Some(u64::from(digit - b'0'))
-    }
-
-    fn nibble(&mut self) -> Option<u8> {
-        let value = HEX[usize::from(self.peek()?)];
-        if value == NO_DIGIT {
-            return None;
-        }
-        self.at += 1;
-        Some(value)
-    }
-
+impl Cursor<'_> {
     /// `(seconds.fraction)` as nanoseconds.
     fn time(&mut self) -> Option<u64> {
         if !self.eat(b'(') {
@@ -320,5 +186,5 @@ impl<'a> Cursor<'a> {
 }
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
+#[path = "candump_tests.rs"]
 mod tests;

@@ -12,6 +12,15 @@ fn open(bytes: impl Into<Vec<u8>>, tolerant: bool) -> LogReader {
     LogReader::from_reader("log", Cursor::new(bytes.into()), options).unwrap()
 }
 
+/// The error that ends tolerant reading.
+fn error(bytes: &[u8]) -> Option<LogError> {
+    let options = Options { tolerant: true, ..Options::default() };
+    match LogReader::from_reader("log", Cursor::new(bytes.to_vec()), options) {
+        Ok(log) => log.last()?.err(),
+        Err(error) => Some(error),
+    }
+}
+
 fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(text.as_bytes()).unwrap();
@@ -74,6 +83,45 @@ fn compression_is_told_by_the_first_bytes() {
     assert_eq!(open("", false).count(), 0);
 }
 
+/// A line that cannot be read leaves no trace in the next one, whatever the pieces it comes in.
+#[test]
+fn every_format_is_read_byte_by_byte_and_compressed() {
+    let asc = "date Sat Sep 30 15:06:13.191 2017\nbase hex timestamps absolute\n1.5 2 123 Rx d 2 11 22\n";
+    let trc = ";$FILEVERSION=1.1\n;$STARTTIME=43008.920986006946\n     1)    2.5  Rx   0123  2  11 22\n";
+    for (text, format) in [(LOG, Format::Candump), (asc, Format::Asc), (trc, Format::Trc)] {
+        let frames: Vec<Frame> = open(text, false).map(Result::unwrap).collect();
+        assert!(!frames.is_empty(), "{format:?}");
+        for bytes in [text.as_bytes().to_vec(), gzip(text), zstd(text), format!("\u{FEFF}\r\n{text}").into_bytes()] {
+            let mut log = LogReader::from_reader("log", Trickle(bytes, 0), Options::default()).unwrap();
+            assert_eq!(log.format(), format);
+            assert_eq!(log.by_ref().map(Result::unwrap).collect::<Vec<_>>(), frames);
+            assert!(log.dated());
+        }
+    }
+}
+
+/// A pipe that gives one line and then nothing, until the test is over.
+struct Live(std::sync::mpsc::Receiver<()>, &'static [u8]);
+
+impl Read for Live {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.1.is_empty() {
+            let _ = self.0.recv();
+            return Ok(0);
+        }
+        self.1.read(buffer)
+    }
+}
+
+#[test]
+fn a_live_candump_is_read_as_it_comes() {
+    let (hold, until) = std::sync::mpsc::channel();
+    let mut log = LogReader::from_reader("log", Live(until, b"(1.5) can0 123#11\n"), Options::default()).unwrap();
+    assert_eq!(log.next().unwrap().unwrap().payload(), [0x11]);
+    drop(hold);
+    assert!(log.next().is_none());
+}
+
 #[test]
 fn strict_reading_stops_at_the_first_bad_line() {
     let mut log = open("(1.5) can0 123#11\nrubbish\n(1.6) can0 123#11\n", false);
@@ -97,8 +145,8 @@ fn tolerant_reading_counts_bad_lines_and_keeps_the_first() {
     assert_eq!((bad.total(), bad.count(Fault::Time), bad.count(Fault::Payload)), (22, 1, 20));
     assert_eq!(bad.count(Fault::Identifier), 1);
     assert_eq!(bad.first().len(), 10);
-    assert_eq!(bad.first()[0], BadLine { line: 1, column: 1, fault: Fault::Time });
-    assert_eq!(bad.first()[1], BadLine { line: 3, column: 16, fault: Fault::Identifier });
+    assert_eq!(bad.first()[0], BadLine { place: Place::Line { line: 1, column: 1 }, fault: Fault::Time });
+    assert_eq!(bad.first()[1], BadLine { place: Place::Line { line: 3, column: 16 }, fault: Fault::Identifier });
 }
 
 #[test]
@@ -112,7 +160,8 @@ fn over_long_lines_are_skipped_without_being_kept() {
     assert_eq!(log.by_ref().map(Result::unwrap).count(), 2);
     assert_eq!(log.bad_lines().count(Fault::TooLong), 2);
     assert_eq!(log.lines(), 4);
-    assert!(log.partial.capacity() <= 2 * (MAX_LINE + 1), "{}", log.partial.capacity());
+    let Source::Candump(text) = &log.source else { panic!("candump is text") };
+    assert!(text.partial.capacity() <= 2 * (MAX_LINE + 1), "{}", text.partial.capacity());
     let error = open(vec![b'x'; 100_000], false).next().unwrap().unwrap_err().to_string();
     assert!(error.starts_with("log:1:4097: expected a line of at most 4096 bytes"), "{error}");
 }
@@ -122,10 +171,7 @@ fn cut_and_damaged_compressed_logs_end_with_an_error() {
     let text = LOG.replace('\n', "\n\n");
     for (what, bytes) in [("gzip", gzip(&text)), ("zstd", zstd(&text))] {
         for cut in 5..bytes.len() {
-            let mut log = open(&bytes[..cut], true);
-            let error = log.by_ref().find_map(Result::err);
-            assert!(error.is_some(), "{what} cut at {cut} of {}", bytes.len());
-            assert!(log.next().is_none());
+            assert!(error(&bytes[..cut]).is_some(), "{what} cut at {cut} of {}", bytes.len());
         }
     }
     // A damaged byte anywhere must be noticed or harmless; never a panic.
@@ -134,19 +180,18 @@ fn cut_and_damaged_compressed_logs_end_with_an_error() {
         for flip in [0x01, 0x80, 0xFF] {
             let mut bytes = bytes.clone();
             bytes[at] ^= flip;
-            let _ = open(bytes, true).count();
+            let _ = error(&bytes);
         }
     }
     let mut skippable_cut = zstd(&text);
     skippable_cut.extend_from_slice(&[0x50, 0x2A, 0x4D, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 1]);
-    assert!(open(skippable_cut, false).last().unwrap().is_err());
+    assert!(error(&skippable_cut).is_some());
 }
 
 #[test]
 fn a_huge_zstd_window_is_refused_with_the_remedy() {
     // Frame header: window descriptor with exponent 21 (2 GiB), no checksum, no content size.
-    let mut log = open([0x28, 0xB5, 0x2F, 0xFD, 0x00, 21 << 3, 1, 0, 0], false);
-    let error = log.next().unwrap().unwrap_err().to_string();
+    let error = error(&[0x28, 0xB5, 0x2F, 0xFD, 0x00, 21 << 3, 1, 0, 0]).unwrap().to_string();
     assert!(error.contains("without --long"), "{error}");
 }
 
@@ -155,9 +200,13 @@ fn more_than_255_buses_are_an_error_even_when_tolerant() {
     let text: String = (0..256).map(|n| format!("(1.5) can{n} 123#11\n")).collect();
     let results: Vec<_> = open(text, true).collect();
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 255);
-    assert!(matches!(results.last(), Some(Err(LogError::TooManyBuses { line: 256, .. }))));
+    assert!(matches!(results.last(), Some(Err(LogError::TooManyBuses { place: Place::Line { line: 256, .. }, .. }))));
     let options = Options { buses: vec![String::new(); 256], ..Options::default() };
-    assert!(LogReader::from_reader("log", Cursor::new(""), options).is_err());
+    let error = LogReader::from_reader("log", Cursor::new(""), options).unwrap_err().to_string();
+    assert!(error.contains("256 buses are configured"), "{error}");
+    let channels: String = (1..=256).map(|n| format!("0.5 {n} 123 Rx d 0\n")).collect();
+    let error = open(channels, true).last().unwrap().unwrap_err().to_string();
+    assert_eq!(error, "log:256:1: more than 255 buses; is this a log of CAN buses?");
 }
 
 #[test]
