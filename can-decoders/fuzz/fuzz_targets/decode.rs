@@ -120,7 +120,8 @@ fuzz_target!(|input: Input| {
         assert!(iterated.next().is_some_and(|sample| same(&sample, one)), "{text}");
     }
     assert!(iterated.next().is_none() && written.len() == folded.len(), "{text}");
-    let frame = Frame::new(0, BusId(0), plan.message(message).id, FrameKind::Fd { brs: false, esi: false }, &input.payload);
+    let frame =
+        Frame::new(0, BusId(0), plan.message(message).id, FrameKind::Fd { brs: false, esi: false }, &input.payload);
     if let Some(frame) = frame {
         let again: Vec<Sample> = plan.decode_frame(message, &frame).signals().collect();
         assert!(again.len() == written.len() && again.iter().zip(written).all(|(a, b)| same(a, b)), "{text}");

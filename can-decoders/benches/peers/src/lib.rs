@@ -4,8 +4,8 @@ use std::env;
 use std::hint::black_box;
 use std::path::Path;
 
-use can_decoders::log::Options;
 use can_decoders::frame::FD_LENGTHS;
+use can_decoders::log::Options;
 use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan, Sample};
 use embedded_can::{ExtendedId, Id, StandardId};
 
@@ -121,7 +121,8 @@ impl Case {
 
 /// Random payloads of the plan's messages in random order.
 fn random(plan: &Plan) -> Vec<Frame> {
-    let sent: Vec<_> = plan.messages().iter().filter(|message| FD_LENGTHS.contains(&(message.size.min(255) as u8))).collect();
+    let sent: Vec<_> =
+        plan.messages().iter().filter(|message| FD_LENGTHS.contains(&(message.size.min(255) as u8))).collect();
     // Steele, Lea and Flood's SplitMix64.
     let mut state = 1_u64;
     let mut next = || {
