@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::dbc::{Labels, Warning};
 use crate::decode::Decoded;
 use crate::frame::{CanId, Frame};
-use crate::index::IdIndex;
+use crate::index::{IdIndex, fixed_bits};
 use crate::integrity::Check;
 use crate::op::Op;
 use crate::step::{Step, Words};
@@ -41,6 +41,9 @@ pub struct Message {
     pub size: usize,
     /// Milliseconds between two frames when it is sent cyclically and the DBC tells.
     pub cycle_time_ms: Option<u32>,
+    /// It is a parameter group of J1939: found whatever priority, destination and, where the DBC's source address is
+    /// 0xFE or not there, source address a frame has. Its raw values follow J1939's conventions.
+    pub is_j1939: bool,
     /// Nodes that send it.
     pub senders: Vec<Arc<str>>,
     /// The numbers of its signals; see [`SignalIndex`].
@@ -48,6 +51,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// The bits of [`Message::id`] that all its frames have, for filters in hardware or in the kernel: all, but for J1939
+    /// neither priority nor destination, nor a source address of 0xFE.
+    pub fn fixed_bits(&self) -> u32 {
+        fixed_bits(self.id, self.is_j1939)
+    }
+
     /// Its signals' indices.
     pub fn signal_indices(&self) -> impl ExactSizeIterator<Item = SignalIndex> + use<> {
         self.signals.clone().map(SignalIndex)
@@ -172,7 +181,7 @@ impl Plan {
         &self.signals[signal.0 as usize]
     }
 
-    /// The message with this identifier.
+    /// The message with this identifier; for J1939 the one of its parameter group, see [`Message::is_j1939`].
     #[inline]
     pub fn find(&self, id: CanId) -> Option<MessageIndex> {
         self.index.get(id).map(MessageIndex)

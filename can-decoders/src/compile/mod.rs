@@ -13,7 +13,7 @@ use crate::names::Names;
 use crate::op::Op;
 use crate::plan::{Form, Gate, Head, Message, MessageIndex, OPEN, Plan, Signal, SignalIndex, UNCHECKED};
 use crate::step::Step;
-use crate::validity::{Judge, RuleError, Rules, SignalRule};
+use crate::validity::{Judge, Patterns, RuleError, Rules, SignalRule};
 
 /// Where ranges that several signals share are in `Plan::ranges`, by their address in the databases.
 type SharedRanges = HashMap<*const RangeInclusive<u64>, Range<u32>>;
@@ -113,7 +113,7 @@ impl<'a> Compiler<'a> {
             }
             self.message(name, database, message);
         }
-        self.plan.index = IdIndex::new(self.plan.messages.iter().map(|m| m.id));
+        self.plan.index = IdIndex::new(self.plan.messages.iter().map(|m| (m.id, m.is_j1939)));
         (self.plan, self.checks)
     }
 
@@ -156,6 +156,7 @@ impl<'a> Compiler<'a> {
             id: message.id,
             size: message.size,
             cycle_time_ms: message.cycle_time_ms,
+            is_j1939: self.is_j1939(message),
             senders: message.senders.clone(),
             signals: first..number(self.plan.signals.len()),
         });
@@ -179,7 +180,7 @@ impl<'a> Compiler<'a> {
         };
         let none = SignalRule::default();
         let own = self.own.get(&(of, &*signal.name)).copied().unwrap_or(&none);
-        let mut judge = Judge::new(signal, message.is_j1939, self.rules, own);
+        let mut judge = Judge::new(signal, self.is_j1939(message), self.rules, own);
         let op = Op::compile(signal);
         let plan = &mut self.plan;
         plan.steps.push(Step::compile(signal, &op, &judge, gate != OPEN));
@@ -205,6 +206,14 @@ impl<'a> Compiler<'a> {
             is_multiplexed: signal.multiplexing != Multiplexing::Always,
             labels: signal.labels.clone(),
         });
+    }
+
+    fn is_j1939(&self, message: &MessageDef) -> bool {
+        match self.rules.patterns {
+            Patterns::Auto => message.is_j1939,
+            Patterns::J1939 => message.id.is_extended(),
+            Patterns::None => false,
+        }
     }
 
     fn gate(&mut self, selector: u32, ranges: Range<u32>) -> u32 {

@@ -5,7 +5,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::{Patterns, Rules, SignalRule, Trust, Validity, j1939};
+use super::{Rules, SignalRule, Trust, Validity, j1939};
 use crate::dbc::{Encoding, SignalDef};
 
 /// A pattern in ordered raw values, and what it says.
@@ -176,11 +176,6 @@ fn patterns(
             patterns.push((raw..=raw, Validity::Error));
         }
     }
-    let is_j1939 = match rules.patterns {
-        Patterns::Auto => is_j1939,
-        Patterns::J1939 => true,
-        Patterns::None => false,
-    };
     if is_j1939 && encoding == Encoding::Unsigned {
         let describes = |label: &str| {
             named(&rules.not_available_labels, label, |label, name| label.contains(name))

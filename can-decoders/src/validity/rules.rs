@@ -17,7 +17,8 @@ pub enum Trust {
     None,
 }
 
-/// For which messages raw values follow J1939's conventions.
+/// Which messages are J1939's: their raw values follow its conventions, and frames are theirs by parameter group, whoever
+/// sends them ([`crate::Message::is_j1939`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Patterns {
     /// For those that the DBC says are J1939's: an extended identifier and the attribute `VFrameFormat` at `J1939PG`.

@@ -295,10 +295,12 @@ fn asleep_ns() -> i64 {
     i64::try_from(boot_ns()).unwrap_or(0) - awake_ns
 }
 
-/// The identifiers that a bus's DBC files describe, for the kernel's filters; none, that is all, when there are too many.
-fn known(catalog: &Catalog, bus: usize) -> Vec<CanId> {
+/// The identifiers that a bus's DBC files describe, each with the bits that count, for the kernel's filters; none, that is
+/// all, when there are too many.
+fn known(catalog: &Catalog, bus: usize) -> Vec<(CanId, u32)> {
     let bus = &catalog.buses()[bus];
-    let known: Vec<CanId> = bus.plan.messages().iter().map(|message| message.id).collect();
+    let known: Vec<(CanId, u32)> =
+        bus.plan.messages().iter().map(|message| (message.id, message.fixed_bits())).collect();
     if known.len() > MAX_FILTERS {
         tracing::warn!(
             "CAN interface {}: only_known: {} messages are more than the {MAX_FILTERS} that the kernel can filter; all \

@@ -26,8 +26,8 @@ pub(super) const MAX_FILTERS: usize = 512;
 pub(super) struct Listening {
     /// Bytes of frames that the kernel keeps until they are read.
     pub(super) receive_buffer: usize,
-    /// Only these identifiers; all when empty.
-    pub(super) only: Vec<CanId>,
+    /// Only these identifiers, each with the bits that count; all when empty.
+    pub(super) only: Vec<(CanId, u32)>,
     /// Pass CAN XL frames on; else they are counted only.
     pub(super) forward_xl: bool,
 }
@@ -83,10 +83,9 @@ impl PassiveBus {
         // Frames of other programs on this computer are heard like those from the wire.
         socket.set_error_filter_accept_all()?;
         if !listening.only.is_empty() {
-            let filter = |id: &CanId| {
+            let filter = |(id, fixed_bits): &(CanId, u32)| {
                 let flags = if id.is_extended() { libc::CAN_EFF_FLAG } else { 0 };
-                let number = if id.is_extended() { libc::CAN_EFF_MASK } else { libc::CAN_SFF_MASK };
-                CanFilter::new(id.number() | flags, number | libc::CAN_EFF_FLAG)
+                CanFilter::new(id.number() | flags, fixed_bits | libc::CAN_EFF_FLAG)
             };
             socket.set_filters(&listening.only.iter().map(filter).collect::<Vec<_>>())?;
         }
