@@ -475,9 +475,10 @@ fn lint_names_place_code_and_remedy() {
     assert_eq!(lines[1], "    help: correct the signal's start bit or length, or the message's length");
     assert!(lines[2].starts_with(&format!("{odd}:3:1: warning[unknown-keyword]: FUTURE_")), "{out}");
     let note = format!("{}:2:2: note[unchecked-range]: signal S of message M has the range [0|65535]", good.display());
-    assert!(lines[4].starts_with(&note), "{out}");
-    assert_eq!(lines.len(), 6, "{out}");
-    assert!(err.contains("2 files: 2 warnings, 1 note, 0 errors"), "{err}");
+    assert_eq!(lines[4], format!("{odd}: note[missing-section]: the file has no VERSION, no NS_, no BS_, no BU_"));
+    assert!(lines[8].starts_with(&note), "{out}");
+    assert_eq!(lines.len(), 10, "{out}");
+    assert!(err.contains("2 files: 2 warnings, 3 notes, 0 errors"), "{err}");
 
     let gone = dir.path().join("gone.dbc");
     let (code, out, err) = ended(&run(&["dbc", "lint", "--format", "json", arg(&bad), arg(&gone)]));

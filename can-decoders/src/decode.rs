@@ -1,4 +1,25 @@
-//! Decoding a payload by a compiled plan: an iterator over samples that allocates nothing.
+//! Decoding a payload by a compiled plan, without allocation.
+//!
+//! There are two ways to the samples. [`Decoded::signals`] is an iterator; its `for_each`, `fold`, `map(…).sum()` and the
+//! like are faster than a `for` loop, as they ask once for the frame what a loop asks for each signal.
+//! [`Decoded::write`] fills a buffer of the caller's, for those who want all of a frame at once.
+//!
+//! ```
+//! use can_decoders::{CanId, Database, Plan, Sample};
+//!
+//! let dbc = "BO_ 291 M: 2 A\n SG_ S : 0|8@1+ (0.5,-40) [-40|80] \"degC\" A\n SG_ T : 8|8@1+ (1,0) [0|0] \"\" A\n";
+//! let plan = Plan::compile(&[Database::parse("a.dbc", dbc.as_bytes())?]);
+//! // Once: no frame has more signals.
+//! let mut buffer = vec![Sample::default(); plan.most_signals()];
+//!
+//! let message = plan.find(CanId::standard(0x123).unwrap()).unwrap();
+//! let samples = plan.decode(message, &[160, 7]).write(&mut buffer);
+//! assert_eq!((samples.len(), samples[0].value, samples[1].value), (2, 40.0, 7.0));
+//!
+//! let sum: f64 = plan.decode(message, &[160, 7]).signals().map(|sample| sample.value).sum();
+//! assert_eq!(sum, 47.0);
+//! # Ok::<(), can_decoders::DbcError>(())
+//! ```
 
 use crate::integrity::{Check, Counter};
 use crate::plan::{Form, Head, Message, MessageIndex, Plan, SignalIndex};

@@ -1,4 +1,18 @@
 //! Physical values to payloads, for simulation and tests.
+//!
+//! ```
+//! use can_decoders::{Database, Plan};
+//!
+//! let dbc = "BO_ 291 M: 4 A\n SG_ Speed : 7|16@0+ (0.25,0) [0|8000] \"rpm\" A\n SG_ Gear : 16|4@1- (1,0) [0|0] \"\" A\n";
+//! let plan = Plan::compile(&[Database::parse("a.dbc", dbc.as_bytes())?]);
+//! let message = plan.find_message("M").unwrap();
+//! let signal = |name| plan.find_signal(message, name).unwrap();
+//!
+//! let mut payload = [0; 4];
+//! plan.encode(message, &[(signal("Speed"), 800.0), (signal("Gear"), -1.0)], &mut payload)?;
+//! assert_eq!(payload, [0x0C, 0x80, 0x0F, 0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Arc;
 

@@ -14,6 +14,34 @@
 //!
 //! All values of a frame with a wrong checksum are [`Validity::Checksum`](crate::Validity::Checksum). The counter needs
 //! the frame before, so that whoever decodes keeps [`Counters`], one for each bus.
+//!
+//! ```
+//! use can_decoders::integrity::Counters;
+//! use can_decoders::{Database, MessageIndex, Plan, Validity};
+//!
+//! let dbc = r#"BO_ 37 M: 3 A
+//!  SG_ S : 0|8@1+ (1,0) [0|0] "" A
+//!  SG_ COUNTER : 8|4@1+ (1,0) [0|15] "" A
+//!  SG_ CHECKSUM : 16|8@1+ (1,0) [0|255] "" A
+//!
+//! BA_ "OutriderChecksum" SG_ 37 CHECKSUM "xor8";
+//! BA_ "OutriderCounter" SG_ 37 COUNTER 1;
+//! "#;
+//! let plan = Plan::compile(&[Database::parse("a.dbc", dbc.as_bytes())?]);
+//! let mut counters = Counters::new(&plan);
+//! let mut judge = |payload: [u8; 3]| {
+//!     let mut decoded = plan.decode(MessageIndex(0), &payload);
+//!     if !counters.check(&decoded) {
+//!         decoded = decoded.mark(Validity::Counter);
+//!     }
+//!     decoded.signals().next().unwrap().validity
+//! };
+//! assert_eq!(judge([7, 1, 6]), Validity::Valid);
+//! assert_eq!(judge([7, 2, 6]), Validity::Checksum);
+//! assert_eq!(judge([7, 2, 5]), Validity::Valid);
+//! assert_eq!(judge([7, 2, 5]), Validity::Counter, "sent once more");
+//! # Ok::<(), can_decoders::DbcError>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;

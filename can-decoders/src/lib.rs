@@ -4,16 +4,16 @@
 //! describes them, DBC files, was written by many hands over twenty years. This crate keeps the two
 //! apart. Once, at start, a [`Database`] is read with patience: oddities become warnings, and only what
 //! cannot be decoded rightly is refused, with file, line and remedy. The databases of a bus are compiled
-//! to a [`Plan`], in which every signal is a shift, a mask and a scaling, and every multiplexed signal
-//! knows which raw values of which other signal put it into the frame. Then, for each frame, decoding is
-//! one look-up of the identifier and one pass over the message's signals, without allocation and without
-//! a way to fail: a payload of any length gives samples, and each [`Sample`] says whether its value can
-//! be used ([`Validity`]).
+//! to a [`Plan`], in which almost every signal is two shifts, a multiplication and a comparison, and every
+//! multiplexed signal knows which raw values of which other signal put it into the frame. Then, for each
+//! frame, decoding is one look-up of the identifier and one pass over the message's signals, without
+//! allocation and without a way to fail: a payload of any length gives samples, and each [`Sample`] says
+//! whether its value can be used ([`Validity`]): bytes that a frame does not have, patterns that stand for
+//! "not available", values out of range and frames with a wrong checksum are delivered, and marked.
 //!
-//! What is guaranteed for any DBC file, payload and log, however hostile: no panic, no unbounded memory,
-//! and nothing dropped in silence. What a DBC file says and cannot be used is in its warnings; a signal
-//! beyond the end of a short frame is reported as [`Validity::Short`]; a line of a log that is skipped is
-//! counted by its fault.
+//! What is guaranteed for any DBC file, payload and recording, however hostile: no panic, no unbounded
+//! memory, and nothing dropped in silence. What a DBC file says and cannot be used is in its warnings; a
+//! line of a recording that is skipped is counted by its fault. There is no unsafe code.
 //!
 //! Values are those that cantools computes: raw · factor + offset in doubles, or exactly where factor and
 //! offset are integers and a double would round on the way.
@@ -23,13 +23,16 @@
 //! | [`frame`] | a CAN or CAN FD frame |
 //! | [`dbc`] | DBC text to [`Database`] |
 //! | [`plan`] | [`Database`] to [`Plan`] |
-//! | [`decode`] | payload to samples |
+//! | [`decode`] | payload to samples: an iterator, or into a buffer |
+//! | [`validity`] | which values can be used, and the rules for it |
+//! | [`integrity`] | checksums and counters in payloads |
 //! | [`encode`] | physical values to payload, for simulation |
 //! | [`log`] | recordings: candump, Vector ASC and BLF, PEAK TRC; plain, gzip or zstd |
 //!
-//! Not here: matching J1939 parameter groups whatever their source address, putting messages of
-//! transport protocols together (their payloads decode once they are), and checksums or counters in
-//! payloads, which DBC files do not describe.
+//! The DBC reader knows nothing of the plan: another reader (KCD, ARXML) has to make [`dbc::MessageDef`]s, no more.
+//! The feature `serde` lets frames, samples and what a DBC file says be written and read.
+//!
+//! Not here: putting messages of transport protocols together. Their payloads decode once they are.
 //!
 //! # Example
 //!
@@ -67,6 +70,8 @@
 //! assert_eq!(shown, ["Speed 800 rpm", "Gear -1 Reverse", "Speed Short", "Gear Short"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
+#![forbid(unsafe_code)]
 
 mod compile;
 pub mod dbc;

@@ -180,6 +180,27 @@ fn reference(path: &Path) -> Vec<f64> {
     text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().trim().parse().unwrap()).collect()
 }
 
+/// What cantools' tests have wrong on purpose, and one file that is wrong by accident: cantools refuses these, here each
+/// fault is a warning with its place, and the rest is used.
+const WRONG: [(&str, &str, usize); 5] = [
+    ("cantools_tests/bad_message_length.dbc", "beyond-message", 40),
+    ("cantools_tests/issue_199.dbc", "not-extended", 45),
+    ("cantools_tests/issue_199_extended.dbc", "identifier-range", 45),
+    ("cantools_tests/issue_63.dbc", "shared-bits", 40),
+    ("other/Model3CAN.dbc", "beyond-message", 1722),
+];
+
+#[test]
+fn files_that_are_wrong_on_purpose_are_warned_of() {
+    let Some(data) = corpus() else { return };
+    for (file, code, line) in WRONG {
+        let database = Database::load(&data.join("dbc").join(file)).unwrap();
+        let warnings = database.warnings();
+        assert!(warnings.iter().any(|w| w.code.name() == code && w.place.line == line), "{file}: {warnings:?}");
+        assert!(!database.messages().is_empty());
+    }
+}
+
 /// comma's own decoder wrote the reference from the same bus.
 #[test]
 fn speed_and_steering_angle_of_a_drive_agree_with_an_independent_decoder() {

@@ -332,19 +332,22 @@ fn a_small_buffer_is_warned_of() {
     assert!(said.contains("kv0: open") && said.contains("stopped: 0 frames"), "{said}");
 }
 
-/// Only what the DBC describes passes the kernel's filter.
+/// Only what the DBC describes passes the kernel's filter; of J1939 each parameter group, whoever sends it.
 #[test]
 fn a_filter_lets_only_known_identifiers_through() {
     let vcan = Vcan::new("kv0");
     let mut stage = Stage::new();
-    let agent = stage.listen(&bus(vcan.0, SMALL, "only_known = true"), &["kv0"]);
-    // Known: 100 and 18FEF1FE (extended). Not: 101, 00000100 (extended), 0FE with the low bits of the second.
-    sh("for f in 101#01 00000100#01 100#01 18FEF1FE#01 1FE#01 101#02 100#02; do cansend kv0 $f; done");
-    wait_until("the known frames", || frames(&mut stage, "kv0") >= 3);
+    let what = bus(vcan.0, SMALL, "only_known = true\n[bus.validity]\npatterns = \"j1939\"");
+    let agent = stage.listen(&what, &["kv0"]);
+    // Known: 100 and 18FEF1FE (extended), also with another priority and sender. Not: 101, 00000100 (extended), 0FE with
+    // the low bits of the second, another group.
+    sh("for f in 101#01 00000100#01 100#01 18FEF1FE#01 1FE#01 18FEF2FE#01 0CFEF121#01 101#02 100#02; do \
+        cansend kv0 $f; done");
+    wait_until("the known frames", || frames(&mut stage, "kv0") >= 4);
     let events = stage.complete(agent);
     let last = events.iter().rfind(|event| event.kind == "health").unwrap();
     let counter = |name| number(last, &["buses", "kv0", name]);
-    assert_eq!((counter("frames"), counter("unknown")), (Some(3), Some(0)));
+    assert_eq!((counter("frames"), counter("unknown")), (Some(4), Some(0)));
 }
 
 /// The agent dies while frames come, and is started again: every event has arrived or is explained.

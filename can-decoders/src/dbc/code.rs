@@ -57,6 +57,16 @@ pub enum Code {
     Integrity,
     /// More warnings than are kept.
     More,
+    /// A note: the file begins with a byte order mark.
+    ByteOrderMark,
+    /// A note: lines end with a carriage return.
+    CarriageReturns,
+    /// A note: the file is in code page 1252.
+    CodePage,
+    /// A note: a section that DBC files have is not there.
+    MissingSection,
+    /// A note: a range that is not believed.
+    UncheckedRange,
 }
 
 impl Code {
@@ -89,6 +99,11 @@ impl Code {
             Self::LongName => "long-name",
             Self::Integrity => "integrity",
             Self::More => "more",
+            Self::ByteOrderMark => "byte-order-mark",
+            Self::CarriageReturns => "carriage-returns",
+            Self::CodePage => "code-page-1252",
+            Self::MissingSection => "missing-section",
+            Self::UncheckedRange => "unchecked-range",
         }
     }
 
@@ -125,6 +140,10 @@ impl Code {
             Self::LongName => "shorten the name",
             Self::Integrity => "correct the attribute: a checksum's name and width, or how far a counter goes on",
             Self::More => "mend those above first",
+            Self::ByteOrderMark | Self::CarriageReturns => "nothing has to be done; some other tools need it without",
+            Self::CodePage => "nothing has to be done; as UTF-8 it is read the same everywhere",
+            Self::MissingSection => "nothing has to be done; some other tools need it",
+            Self::UncheckedRange => "correct the range, or leave it as [0|0] when there is none",
         }
     }
 }

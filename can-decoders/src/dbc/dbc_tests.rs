@@ -255,3 +255,53 @@ fn hostile_files_neither_overflow_the_stack_nor_flood_the_warnings() {
     assert_eq!(database.warnings().len(), MAX_WARNINGS + 1);
     assert_eq!(database.warnings()[MAX_WARNINGS].text, "4000 more warnings");
 }
+
+#[test]
+fn how_a_file_is_written_is_noted_with_its_place() {
+    let notes = |bytes: &[u8]| -> Vec<String> {
+        let database = Database::parse("f", bytes).unwrap();
+        assert_eq!(database.messages().len(), 1);
+        assert!(database.warnings().is_empty(), "{:?}", database.warnings());
+        database.notes().iter().map(|note| format!("{} {note}", note.code.name())).collect()
+    };
+    let whole = "VERSION \"\"\nNS_ :\n CM_\nBS_:\nBU_: A\nBO_ 1 M: 1 A\n SG_ S : 0|8@1+ (1,0) [0|9999] \"°\" A\n";
+    let range = "unchecked-range f:7:2: signal S of message M has the range [0|9999], which its bits cannot express: it is \
+                 not checked";
+    assert_eq!(notes(whole.as_bytes()), [range]);
+    assert_eq!(
+        notes(format!("\u{FEFF}{}", whole.replace("VERSION \"\"\n", "")).as_bytes())[..2],
+        ["byte-order-mark f:1:1: the file begins with a byte order mark", "missing-section f: the file has no VERSION"]
+    );
+    assert_eq!(
+        notes(whole.replace("A\n", "A\r\n").as_bytes())[0],
+        "carriage-returns f:5: lines end with a carriage return"
+    );
+    let code_page: Vec<u8> = whole.chars().map(|c| u8::try_from(c).unwrap()).collect();
+    assert_eq!(notes(&code_page)[0], "code-page-1252 f:7:33: not UTF-8: taken for Windows code page 1252");
+    assert_eq!(notes(b"BO_ 1 M: 1 A\n")[0], "missing-section f: the file has no VERSION, no NS_, no BS_, no BU_");
+}
+
+#[test]
+fn attributes_that_are_not_used_are_still_looked_at() {
+    let warnings = |attribute: &str| {
+        let text = format!(
+            "BO_ 1 M: 1 A\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" A\n\n{attribute}\nBA_ \"GenMsgCycleTime\" BO_ 1 20;\n"
+        );
+        let database = Database::parse("f", text.as_bytes()).unwrap();
+        assert_eq!(database.messages()[0].cycle_time_ms, Some(20), "{attribute}");
+        database.warnings().iter().map(|warning| warning.code.name()).collect::<Vec<_>>()
+    };
+    for good in [
+        "BA_ \"A\" 5;",
+        "BA_ \"A\" \"x y;\";",
+        "BA_ \"A\" BO_ 1 5;",
+        "BA_ \"A\" SG_ 1 S -5.5;",
+        "BA_ \"A\" SG_ 1 S \"x\";",
+        "BA_ \"A\" BU_ Node 1e3;",
+    ] {
+        assert!(warnings(good).is_empty(), "{good}");
+    }
+    for bad in ["BA_ A 5;", "BA_ \"A\" BO_ x 5;", "BA_ \"A\" SG_ 1 5;", "BA_ \"A\" BO_ 1 ;", "BA_ \"A\" 5 6;"] {
+        assert_eq!(warnings(bad), ["not-understood"], "{bad}");
+    }
+}

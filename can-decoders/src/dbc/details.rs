@@ -32,6 +32,8 @@ impl Builder {
                 self.multiplexing(statement, dbc);
             }
             Keyword::Labels if self.names_table(statement) => {}
+            // More than half of a large file, and none of it needed.
+            Keyword::Attribute if is_unused(statement) => {}
             // The other definitions say nothing that is needed, and editors write unusual ones.
             Keyword::AttributeDefinition if !statement.text.contains(j1939::ATTRIBUTE) => {}
             _ => match parse(statement) {
@@ -221,6 +223,43 @@ impl Builder {
         labels.dedup_by_key(|label| label.0);
         labels.into()
     }
+}
+
+/// Attributes that are used here.
+const USED: [&str; 6] = [
+    "\"GenMsgCycleTime\"",
+    "\"SystemMessageLongSymbol\"",
+    "\"SystemSignalLongSymbol\"",
+    "\"VFrameFormat\"",
+    "\"OutriderChecksum\"",
+    "\"OutriderCounter\"",
+];
+
+/// True for the value of another attribute, when it looks as it should: `BA_ "Name" SG_ 12 Signal 3;`. What does not is
+/// parsed, for the warning.
+fn is_unused(statement: &Statement<'_>) -> bool {
+    let mut words = words(statement.text);
+    let name = words.next().unwrap_or_default();
+    if !name.starts_with('"') || name.len() < 3 || USED.contains(&name) {
+        return false;
+    }
+    let is_name =
+        |word: Option<&str>| word.is_some_and(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'));
+    let is_number = |word: Option<&str>| word.is_some_and(|word| word.bytes().all(|b| b.is_ascii_digit()));
+    let mut value = words.next();
+    let of = match value {
+        Some("BO_") => is_number(words.next()),
+        Some("SG_") => is_number(words.next()) && is_name(words.next()),
+        Some("BU_" | "EV_") => is_name(words.next()),
+        _ => true,
+    };
+    if matches!(value, Some("BO_" | "SG_" | "BU_" | "EV_")) {
+        value = words.next();
+    }
+    // A text or a plain number; numbers with signs, points and exponents are left to the grammar.
+    let is_value = is_number(value)
+        || value.is_some_and(|value| value.len() > 1 && value.starts_with('"') && value.ends_with('"'));
+    of && is_value && words.next() == Some(";") && words.next().is_none()
 }
 
 fn whole(value: &AttributeValue) -> Option<u32> {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::Database;
 use super::build::Builder;
 use super::code::Code;
-use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, Place, SignalDef};
+use super::model::{ByteOrder, Encoding, MessageDef, Multiplexing, Place, SignalDef, Warning};
 use super::multiplex;
 use super::warnings::Warnings;
 use crate::names::Names;
 
 impl Builder {
-    pub(super) fn finish(mut self) -> Database {
+    pub(super) fn finish(mut self, notes: Vec<(Code, Place, String)>) -> Database {
         for (message, signal, table, place) in std::mem::take(&mut self.table_uses) {
             let Some(labels) = self.tables.get(&table).cloned() else {
                 self.warnings.add(
@@ -44,7 +44,10 @@ impl Builder {
             name_signals(message, &mut self.warnings);
             check_layout(message, &mut self.warnings);
         }
-        Database { name: self.name, messages: self.messages, warnings: self.warnings.finish() }
+        let file = self.name.clone();
+        let note = |(code, place, text)| Warning { code, file: file.clone(), place, text };
+        let notes = notes.into_iter().map(note).collect();
+        Database { name: self.name, messages: self.messages, warnings: self.warnings.finish(), notes }
     }
 
     /// Gives all signals of a name what was said of the first. Not statement by statement: a hostile

@@ -45,6 +45,8 @@ pub struct Database {
     pub(crate) name: Arc<str>,
     pub(crate) messages: Vec<MessageDef>,
     pub(crate) warnings: Vec<Warning>,
+    /// About the file as a whole.
+    notes: Vec<Warning>,
 }
 
 impl Database {
@@ -81,6 +83,25 @@ impl Database {
     /// Messages in the order of the file; each identifier once.
     pub fn messages(&self) -> &[MessageDef] {
         &self.messages
+    }
+
+    /// What is good to know and nothing is wrong with: how the file is written (byte order mark, carriage returns, code
+    /// page, missing sections), and ranges that are not believed ([`crate::validity`]). Found anew at each call.
+    pub fn notes(&self) -> Vec<Warning> {
+        let mut notes = self.notes.clone();
+        for message in &self.messages {
+            for signal in &message.signals {
+                let Some((min, max)) = signal.doubted_range() else { continue };
+                let why = if min < max { "which its bits cannot express" } else { "which leaves no choice" };
+                let text = format!(
+                    "signal {} of message {} has the range [{min}|{max}], {why}: it is not checked",
+                    signal.name, message.name
+                );
+                let (code, file) = (Code::UncheckedRange, self.name.clone());
+                notes.push(Warning { code, file, place: signal.place, text });
+            }
+        }
+        notes
     }
 
     /// What is odd in the file but does not keep it from being used.

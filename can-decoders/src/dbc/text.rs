@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::model::Place;
+
 /// What Windows code page 1252 has in 0x80..0xA0; the other bytes are Latin-1. The five unassigned
 /// bytes become the replacement character: they can only be in comments and units.
 const CP1252_HIGH: [char; 32] = [
@@ -9,15 +11,43 @@ const CP1252_HIGH: [char; 32] = [
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{FFFD}', 'ž', 'Ÿ',
 ];
 
-/// Decodes UTF-8, or else cp1252 (the encoding DBC editors on Windows write), without a byte order
-/// mark and with `\n` as the only line end.
-pub(crate) fn decode(bytes: &[u8]) -> Cow<'_, str> {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(bytes.iter().map(|byte| cp1252(*byte)).collect()),
+/// A file's text, and how it was written.
+#[derive(Debug)]
+pub(crate) struct Text<'a> {
+    /// Without a byte order mark, and with `\n` as the only line end.
+    pub(crate) text: Cow<'a, str>,
+    /// It began with UTF-8's byte order mark.
+    pub(crate) has_mark: bool,
+    /// The first line that ended with a carriage return.
+    pub(crate) carriage_return: Option<usize>,
+    /// The first character that is not UTF-8, so that all was taken for code page 1252.
+    pub(crate) code_page: Option<Place>,
+}
+
+/// Decodes UTF-8, or else cp1252 (the encoding DBC editors on Windows write).
+pub(crate) fn decode(bytes: &[u8]) -> Text<'_> {
+    let rest = bytes.strip_prefix(b"\xEF\xBB\xBF");
+    let (has_mark, bytes) = (rest.is_some(), rest.unwrap_or(bytes));
+    let (text, code_page) = match std::str::from_utf8(bytes) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(error) => {
+            let text: String = bytes.iter().map(|byte| cp1252(*byte)).collect();
+            (Cow::Owned(text), Some(place(&bytes[..error.valid_up_to()])))
+        }
     };
-    if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { text }
+    let carriage_return = memchr::memchr(b'\r', bytes).map(|at| place(&bytes[..at]).line);
+    let text = match carriage_return {
+        None => text,
+        Some(_) => Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")),
+    };
+    Text { text, has_mark, carriage_return, code_page }
+}
+
+/// Where the byte after these is.
+fn place(before: &[u8]) -> Place {
+    let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+    Place { line: memchr::memchr_iter(b'\n', before).count() + 1, column }
 }
 
 fn cp1252(byte: u8) -> char {
@@ -33,18 +63,18 @@ mod tests {
 
     #[test]
     fn utf8_wins_when_valid_and_cp1252_otherwise() {
-        assert_eq!(decode("°C €".as_bytes()), "°C €");
-        assert_eq!(decode(b"\xB0C \x80 \x93x\x94"), "°C € “x”");
+        assert_eq!(decode("°C €".as_bytes()).text, "°C €");
+        assert_eq!(decode(b"\xB0C \x80 \x93x\x94").text, "°C € “x”");
     }
 
     #[test]
     fn mark_and_carriage_returns_go() {
-        assert_eq!(decode(b"\xEF\xBB\xBFa\r\nb\rc\n"), "a\nb\nc\n");
+        assert_eq!(decode(b"\xEF\xBB\xBFa\r\nb\rc\n").text, "a\nb\nc\n");
     }
 
     #[test]
     fn every_byte_has_a_character() {
         let all: Vec<u8> = (0..=255).collect();
-        assert_eq!(decode(&all).chars().count(), 256);
+        assert_eq!(decode(&all).text.chars().count(), 256);
     }
 }

@@ -18,6 +18,25 @@
 //! bits with the factor 0.036 and the range `[0|65535]` says nothing with it, and to believe it would throw away all
 //! negative values. So a range that reaches far beyond what the signal's bits can express is not believed
 //! ([`Trust::Plausible`]); [`crate::Plan::unchecked_ranges`] names them.
+//!
+//! ```
+//! use can_decoders::validity::{Rules, SignalRule};
+//! use can_decoders::{Database, MessageIndex, Plan, Validity};
+//!
+//! let dbc = "BO_ 291 M: 1 A\n SG_ Oil : 0|8@1+ (1,-40) [-40|210] \"degC\" A\n\nVAL_ 291 Oil 255 \"SNA\" ;\n";
+//! let databases = [Database::parse("a.dbc", dbc.as_bytes())?];
+//! let judge = |plan: &Plan, raw: u8| plan.decode(MessageIndex(0), &[raw]).signals().next().unwrap().validity;
+//!
+//! let plan = Plan::compile(&databases);
+//! assert_eq!([130, 252, 255].map(|raw| judge(&plan, raw)),
+//!     [Validity::Valid, Validity::OutOfRange, Validity::NotAvailable]);
+//!
+//! // What the file does not say: 0xFE is an error.
+//! let oil = SignalRule { message: "M".into(), signal: "Oil".into(), error: vec![0xFE..=0xFE], ..SignalRule::default() };
+//! let plan = Plan::compile_with(&databases, &Rules { signals: vec![oil], ..Rules::default() })?;
+//! assert_eq!(judge(&plan, 0xFE), Validity::Error);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod j1939;
 mod limits;

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+use can_decoders::dbc::Warning;
 use can_decoders::{Database, DbcError};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -49,18 +50,12 @@ pub(super) fn run(args: &LintArgs) -> Result<(), CliError> {
             Ok(database) => {
                 for warning in database.warnings() {
                     warnings += 1;
-                    let finding = Finding {
-                        file: &warning.file,
-                        line: warning.place.line,
-                        column: warning.place.column,
-                        severity: "warning",
-                        code: warning.code.name(),
-                        text: &warning.text,
-                        remedy: warning.code.remedy(),
-                    };
-                    print(&mut out, &finding, args.format)?;
+                    found(&mut out, "warning", warning, args.format)?;
                 }
-                notes += doubts(&mut out, &database, args.format)?;
+                for note in database.notes() {
+                    notes += 1;
+                    found(&mut out, "note", &note, args.format)?;
+                }
             }
             Err(error) => {
                 errors += 1;
@@ -75,30 +70,10 @@ pub(super) fn run(args: &LintArgs) -> Result<(), CliError> {
     if errors > 0 { Err(CliError::Negative("not all files can be used")) } else { Ok(()) }
 }
 
-/// Ranges that are not believed, and so not checked.
-fn doubts(out: &mut impl Write, database: &Database, format: Format) -> io::Result<usize> {
-    let mut notes = 0;
-    for message in database.messages() {
-        for signal in &message.signals {
-            let Some((min, max)) = signal.doubted_range() else { continue };
-            let why = if min < max { "which its bits cannot express" } else { "which leaves no choice" };
-            let (name, message) = (&signal.name, &message.name);
-            let text =
-                format!("signal {name} of message {message} has the range [{min}|{max}], {why}: it is not checked");
-            let finding = Finding {
-                file: database.name(),
-                line: signal.place.line,
-                column: signal.place.column,
-                severity: "note",
-                code: "unchecked-range",
-                text: &text,
-                remedy: "correct the range, or leave it as [0|0] when there is none",
-            };
-            print(out, &finding, format)?;
-            notes += 1;
-        }
-    }
-    Ok(notes)
+fn found(out: &mut impl Write, severity: &'static str, warning: &Warning, format: Format) -> io::Result<()> {
+    let Warning { code, file, place, text } = warning;
+    let (line, column) = (place.line, place.column);
+    print(out, &Finding { file, line, column, severity, code: code.name(), text, remedy: code.remedy() }, format)
 }
 
 fn refused(out: &mut impl Write, file: &str, error: &DbcError, format: Format) -> io::Result<()> {
@@ -127,7 +102,11 @@ fn print(out: &mut impl Write, finding: &Finding<'_>, format: Format) -> io::Res
         return writeln!(out);
     }
     let Finding { file, line, column, severity, code, text, remedy } = finding;
-    let place = if *line == 0 { String::new() } else { format!(":{line}:{column}") };
+    let place = match (line, column) {
+        (0, _) => String::new(),
+        (line, 0) => format!(":{line}"),
+        (line, column) => format!(":{line}:{column}"),
+    };
     writeln!(out, "{file}{place}: {severity}[{code}]: {text}")?;
     if remedy.is_empty() { Ok(()) } else { writeln!(out, "    help: {remedy}") }
 }
