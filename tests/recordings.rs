@@ -113,6 +113,44 @@ fn every_command_prints_the_same_whatever_the_format() {
     assert!(piped == expected);
 }
 
+/// The agent itself, from a recording to the outbox: the same frames, and as many events.
+#[test]
+fn the_agent_plays_each_format() {
+    let drive = Drive::new();
+    let config = fs::read_to_string(drive.config()).unwrap();
+    let mut expected = None;
+    for (n, file) in drive.files.iter().enumerate() {
+        let path = drive.dir.path().join(format!("run{n}.toml"));
+        let text = format!(
+            "{config}\n[source]\nkind = \"replay\"\nlog = {file:?}\nspeed = 0\n\n[outbox]\ndir = \"outbox{n}\"\n"
+        );
+        fs::write(&path, text).unwrap();
+        let output = run(&["run", "-c", arg(&path)]);
+        let err = texts(&output).1;
+        assert!(output.status.success(), "{err}");
+        let said = err.lines().find_map(|line| line.split_once("stopped: ")).unwrap().1.to_owned();
+        let frames: u64 = said.split(' ').next().unwrap().parse().unwrap();
+        assert!(frames > 10_000, "{said}");
+        assert_eq!(expected.get_or_insert_with(|| said.clone()), &said, "{}", file.display());
+    }
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn a_model_scores_each_format_alike() {
+    let drive = Drive::new();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle");
+    let (powertrain, body) = (format!("can0={}", arg(&drive.dbc[0])), format!("can1={}", arg(&drive.dbc[1])));
+    let scores = |file: &Path| {
+        good(&run(&["score", arg(file), "--model", arg(&model), "--dbc", &powertrain, "--dbc", &body]))
+    };
+    let expected = scores(&drive.files[0]);
+    assert!(expected.lines().count() > 50, "{expected}");
+    for file in &drive.files[1..] {
+        assert!(scores(file) == expected, "{}", file.display());
+    }
+}
+
 #[test]
 fn local_time_has_the_offset_that_is_given() {
     let drive = Drive::new();
