@@ -141,9 +141,8 @@ fn a_model_scores_each_format_alike() {
     let drive = Drive::new();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle");
     let (powertrain, body) = (format!("can0={}", arg(&drive.dbc[0])), format!("can1={}", arg(&drive.dbc[1])));
-    let scores = |file: &Path| {
-        good(&run(&["score", arg(file), "--model", arg(&model), "--dbc", &powertrain, "--dbc", &body]))
-    };
+    let scores =
+        |file: &Path| good(&run(&["score", arg(file), "--model", arg(&model), "--dbc", &powertrain, "--dbc", &body]));
     let expected = scores(&drive.files[0]);
     assert!(expected.lines().count() > 50, "{expected}");
     for file in &drive.files[1..] {

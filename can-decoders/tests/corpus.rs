@@ -159,7 +159,7 @@ fn every_value_is_that_of_a_decoder_that_goes_bit_by_bit() {
                     // Above 48 bits a double cannot tell all raw values apart once they are scaled.
                     let is_raw = layout.factor == 1.0 && layout.offset == 0.0;
                     let tells_apart = if layout.float { is_raw } else { layout.bits <= 48 };
-                    if sample.validity == Validity::Valid && layout.factor != 0.0 && tells_apart {
+                    if sample.value.is_finite() && layout.factor != 0.0 && tells_apart {
                         encoded += 1;
                         let mut again: Vec<u8> = payload.iter().map(|byte| !byte).collect();
                         plan.encode(message, &[(sample.signal, sample.value)], &mut again)

@@ -127,6 +127,42 @@ proptest! {
     }
 
     #[test]
+    fn a_value_is_valid_when_it_is_within_half_a_step_of_its_range(
+        layout in layout(),
+        (low, high) in (-0.1_f64..1.1, -0.1_f64..1.1),
+        payload in proptest::collection::vec(any::<u8>(), 80),
+    ) {
+        // A range between two parts of what the bits express, in round numbers as authors write them.
+        let moderate = |number: f64, other: f64| if number.abs() < 1e6 { number } else { other };
+        let layout = Layout {
+            bits: layout.bits.min(40),
+            float: false,
+            factor: moderate(layout.factor, 0.25),
+            offset: moderate(layout.offset, 17.0),
+            selected: None,
+            ..layout
+        };
+        let Layout { bits, signed, .. } = layout;
+        let size = 2_f64.powi(bits.cast_signed());
+        let physical = |part: f64| {
+            let raw = part * size - if signed { size / 2.0 } else { 0.0 };
+            ((raw * layout.factor + layout.offset) * 100.0).round() / 100.0
+        };
+        let (one, other) = (physical(low), physical(high));
+        let (min, max) = (one.min(other), one.max(other));
+        let text = dbc(std::slice::from_ref(&layout), 80).replace("[0|0]", &format!("[{min}|{max}]"));
+        let plan = compile(&text);
+        prop_assume!(plan.unchecked_ranges().is_empty() && (min, max) != (0.0, 0.0));
+        let sample = plan.decode(plan.find_message("M").unwrap(), &payload).signals().next().unwrap();
+        let step = layout.factor.abs();
+        let beyond = (min - sample.value).max(sample.value - max) / step;
+        // On the line between, rounding decides.
+        prop_assume!((beyond - 0.5).abs() > 1e-4);
+        let expected = if beyond < 0.5 { Validity::Valid } else { Validity::OutOfRange };
+        prop_assert_eq!(sample.validity, expected, "{} {}", sample.value, text);
+    }
+
+    #[test]
     fn encoding_a_decoded_value_gives_the_same_bits(
         mut layout in layout(),
         payload in proptest::collection::vec(any::<u8>(), 73),
