@@ -152,29 +152,40 @@ impl<'a> Decoded<'a> {
     /// beyond the payload would select is unknown and left out.
     #[inline]
     pub fn signals(&self) -> Samples<'a> {
-        let Head { first, count, needed, form, .. } = self.head;
-        let steps = self.plan.steps.get(first as usize..).and_then(|steps| steps.get(..usize::from(count)));
         Samples {
             plan: self.plan,
             payload: self.payload,
             words: self.words,
-            next: first,
-            steps: steps.unwrap_or_default().iter(),
-            form: if self.verdict.is_valid() && usize::from(needed) <= self.payload.len() { form } else { Form::Any },
+            next: self.head.first,
+            steps: self.steps().iter(),
+            form: self.form(),
             selector: None,
             verdict: self.verdict,
         }
+    }
+
+    #[inline]
+    fn steps(&self) -> &'a [Step] {
+        let Head { first, count, .. } = self.head;
+        let steps = self.plan.steps.get(first as usize..).and_then(|steps| steps.get(..usize::from(count)));
+        steps.unwrap_or_default()
+    }
+
+    /// What can be relied on in this frame.
+    #[inline]
+    fn form(&self) -> Form {
+        let whole = self.verdict.is_valid() && usize::from(self.head.needed) <= self.payload.len();
+        if whole { self.head.form } else { Form::Any }
     }
 
     /// Writes the samples of [`Decoded::signals`] to the front of `out` and returns those. When `out` is too small the
     /// rest is left out: [`Plan::most_signals`] is always enough.
     #[inline]
     pub fn write<'o>(&self, out: &'o mut [Sample]) -> &'o [Sample] {
-        let samples = self.signals();
-        let count = match samples.form {
-            Form::Near => samples.write_plain::<true>(out),
-            Form::Far => samples.write_plain::<false>(out),
-            Form::Any => samples.write_any(out),
+        let count = match self.form() {
+            Form::Near => self.signals().write_plain::<true>(out),
+            Form::Far => self.signals().write_plain::<false>(out),
+            Form::Any => self.signals().write_any(out),
         };
         &out[..count]
     }
@@ -261,8 +272,6 @@ impl Samples<'_> {
         }
         all
     }
-
-    // What follows are ways of their own, so that nothing of `self` has to be in memory where all is plain.
 
     #[inline(never)]
     fn fold_any<B, F: FnMut(B, Sample) -> B>(mut self, start: B, mut f: F) -> B {
@@ -351,7 +360,11 @@ impl Iterator for Samples<'_> {
         match self.form {
             Form::Near => self.fold_plain::<true, B>(start, f),
             Form::Far => self.fold_plain::<false, B>(start, f),
-            Form::Any => self.fold_any(start, f),
+            // Put together anew, so that where all is plain nothing of it has to be in memory.
+            Form::Any => {
+                let Self { plan, payload, words, steps, next, form, verdict, selector } = self;
+                Self { plan, payload, words, steps, next, form, verdict, selector }.fold_any(start, f)
+            }
         }
     }
 }
