@@ -528,6 +528,31 @@ fn coverage_finds_what_is_not_described() {
     assert_eq!(out.lines().count(), 5, "{out}");
 }
 
+/// A parameter group of J1939 has come whoever sent it; a bus that is named and silent is told.
+#[test]
+fn coverage_knows_parameter_groups_and_silent_buses() {
+    let dir = tempfile::tempdir().unwrap();
+    let dbc = dir.path().join("truck.dbc");
+    let text = "BO_ 2566844926 Group: 8 A\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" A\n\nBA_DEF_ BO_ \"VFrameFormat\" INT 0 3;\n\
+                BA_DEF_DEF_ \"VFrameFormat\" 3;\n";
+    std::fs::write(&dbc, text).unwrap();
+    let (one, two) = (format!("can0={}", arg(&dbc)), format!("can1={}", arg(&dbc)));
+    let log = b"(1.0) can0 18FEF121#01\n(2.0) can0 0CFEF100#02\n";
+    let rows = |options: &[&str], log: &[u8]| -> Vec<(String, String, String, u64)> {
+        let args = [&["dbc", "coverage", "-", "--format", "json"], options].concat();
+        let out = good(&run_with_input(&args, log));
+        let rows = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        rows.map(|row| (text(&row["bus"]), text(&row["id"]), text(&row["message"]), row["frames"].as_u64().unwrap()))
+            .collect()
+    };
+    let row = |bus: &str, id: &str, frames| (bus.to_owned(), id.to_owned(), "Group".to_owned(), frames);
+    let (known, other) = (row("can0", "0CFEF100", 1), row("can0", "18FEF121", 1));
+    assert_eq!(rows(&["--dbc", &one, "--dbc", &two], log), [known.clone(), other.clone(), row("can1", "18FEF1FE", 0)]);
+    assert_eq!(rows(&["--dbc", arg(&dbc)], log), [known, other]);
+    assert_eq!(rows(&["--dbc", arg(&dbc)], b""), [row("*", "18FEF1FE", 0)]);
+}
+
 #[test]
 fn where_there_is_no_outbox_none_is_made() {
     let dir = tempfile::tempdir().unwrap();
@@ -589,7 +614,7 @@ fn decode_says_why_a_value_cannot_be_used() {
                 BA_ \"OutriderCounter\" SG_ 37 COUNTER 1;\n";
     std::fs::write(&dbc, text).unwrap();
     let log = "(1.000000) can0 025#640064\n(1.010000) can0 025#F101F0\n(1.020000) can0 025#FE02FC\n\
-               (1.030000) can0 025#FF03FC\n(1.040000) can0 025#640467\n(1.050000) can0 025#640367\n";
+               (1.030000) can0 025#FF03FC\n(1.040000) can0 025#640467\n(1.050000) can0 025#640367\n(5.000000) can0 025#640367\n";
     let output = good(&run_with_input(&["decode", "-", "--dbc", arg(&dbc)], log.as_bytes()));
     let expected = r#"{"t":1.000000,"bus":"can0","id":"025","message":"M","signals":{"T":60.0,"COUNTER":0.0,"CHECKSUM":100.0}}
 {"t":1.010000,"bus":"can0","id":"025","message":"M","signals":{"COUNTER":1.0,"CHECKSUM":240.0},"invalid":{"T":"out of range"}}
@@ -597,6 +622,7 @@ fn decode_says_why_a_value_cannot_be_used() {
 {"t":1.030000,"bus":"can0","id":"025","message":"M","signals":{"COUNTER":3.0,"CHECKSUM":252.0},"invalid":{"T":"not available"}}
 {"t":1.040000,"bus":"can0","id":"025","message":"M","signals":{},"invalid":{"T":"wrong checksum","COUNTER":"wrong checksum","CHECKSUM":"wrong checksum"}}
 {"t":1.050000,"bus":"can0","id":"025","message":"M","signals":{},"invalid":{"T":"wrong counter","COUNTER":"wrong counter","CHECKSUM":"wrong counter"}}
+{"t":5.000000,"bus":"can0","id":"025","message":"M","signals":{"T":60.0,"COUNTER":3.0,"CHECKSUM":103.0}}
 "#;
     assert_eq!(output, expected);
 }

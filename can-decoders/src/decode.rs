@@ -118,19 +118,20 @@ impl<'a> Decoded<'a> {
         Self { fit, plan, message, head, payload, words, verdict }
     }
 
-    /// The message's counter and its value in this frame, when there is one that can be believed.
+    /// The message's counter and, unless the frame is too short for it, its value; `None` when it cannot be believed.
     #[inline]
-    pub(crate) fn counter(&self) -> Option<(&'a Counter, u64)> {
+    pub(crate) fn counter(&self) -> Option<(&'a Counter, Option<u64>)> {
         let counter = self.plan.check(&self.head)?.counter.as_ref()?;
         if !self.verdict.is_valid() {
             return None;
         }
-        Some((counter, self.plan.raw(counter.signal, self.payload)?))
+        Some((counter, self.plan.raw(counter.signal, self.payload)))
     }
 
-    /// Says of all values of the frame that they cannot be used, whatever they are: see
-    /// [`crate::integrity::Counters::check`].
-    pub fn mark(self, verdict: Validity) -> Self {
+    /// Says of all values of the frame that its counter is wrong, unless something else is wrong already: what to do when
+    /// [`crate::integrity::Counters::check`] says no.
+    pub fn with_wrong_counter(self) -> Self {
+        let verdict = if self.verdict.is_valid() { Validity::Counter } else { self.verdict };
         Self { verdict, ..self }
     }
 
@@ -195,7 +196,8 @@ impl<'a> Decoded<'a> {
 #[inline(never)]
 fn verify(plan: &Plan, check: &Check, message: MessageIndex, payload: &[u8]) -> Validity {
     let Some(checksum) = &check.checksum else { return Validity::Valid };
-    let Some(stored) = plan.raw(checksum.signal, payload) else { return Validity::Valid };
+    // What is too short for its checksum has none.
+    let Some(stored) = plan.raw(checksum.signal, payload) else { return Validity::Checksum };
     let counter = check.counter.as_ref().and_then(|counter| plan.raw(counter.signal, payload));
     let id = plan.message(message).id.number();
     if checksum.holds(id, payload, stored, counter) { Validity::Valid } else { Validity::Checksum }

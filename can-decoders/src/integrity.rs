@@ -32,7 +32,7 @@
 //! let mut judge = |payload: [u8; 3]| {
 //!     let mut decoded = plan.decode(MessageIndex(0), &payload);
 //!     if !counters.check(&decoded) {
-//!         decoded = decoded.mark(Validity::Counter);
+//!         decoded = decoded.with_wrong_counter();
 //!     }
 //!     decoded.signals().next().unwrap().validity
 //! };
@@ -143,6 +143,11 @@ impl Algorithm {
         }
     }
 
+    /// True when nothing can come before or after the payload in its computation.
+    pub(crate) fn is_fixed(&self) -> bool {
+        matches!(self.0, Kind::Honda)
+    }
+
     /// Width of its checksums in bits.
     pub fn bits(&self) -> u32 {
         match self.0 {
@@ -245,10 +250,10 @@ pub(crate) struct Counter {
 }
 
 impl Checksum {
-    /// True when the payload has the checksum `stored`; also when it is too short to tell.
+    /// True when the payload has the checksum `stored`.
     pub(crate) fn holds(&self, id: u32, payload: &[u8], stored: u64, counter: Option<u64>) -> bool {
         let (Some(before), Some(after)) = (payload.get(..self.place.start), payload.get(self.place.end..)) else {
-            return true;
+            return false;
         };
         let by_counter;
         let suffix: &[u8] = match &self.suffix {
@@ -256,7 +261,7 @@ impl Checksum {
             Suffix::Bytes(bytes) => bytes,
             Suffix::ByCounter(bytes) => {
                 let counter = counter.and_then(|counter| usize::try_from(counter).ok());
-                let Some(byte) = counter.and_then(|counter| bytes.get(counter)) else { return true };
+                let Some(byte) = counter.and_then(|counter| bytes.get(counter)) else { return false };
                 by_counter = [*byte];
                 &by_counter
             }
@@ -294,7 +299,7 @@ fn honda(id: u32, payload: &[u8], place: &std::ops::Range<usize>, stored: u64) -
     let own = payload.get(place.start).map_or(0, |byte| u64::from(byte & 0xF));
     let identifier: u64 = id.to_be_bytes().into_iter().map(halves).sum();
     let extended = if id > 0x7FF { 3 } else { 0 };
-    (8 + extended + 0x1_0000 - (all - own + identifier)) & 0xF == stored
+    (8 + extended + own).wrapping_sub(all + identifier) & 0xF == stored
 }
 
 /// The counters of a bus's messages: what each was last.
@@ -312,11 +317,13 @@ impl Counters {
         Self { last: vec![NEW; plan.messages().len()] }
     }
 
-    /// Takes the counter of a frame; false when it did not go on as it should. A frame without a counter, one whose
-    /// checksum is wrong, and the first after [`Counters::forget`] are always good.
+    /// Takes the counter of a frame; false when it did not go on as it should, or the frame is too short for it. A
+    /// frame of a message without a counter, one whose checksum is wrong, and the first after [`Counters::forget`] are
+    /// always good.
     #[inline]
     pub fn check(&mut self, decoded: &Decoded<'_>) -> bool {
         let Some((counter, value)) = decoded.counter() else { return true };
+        let Some(value) = value else { return false };
         let MessageIndex(message) = decoded.index();
         let Some(last) = self.last.get_mut(message as usize) else { return true };
         let before = std::mem::replace(last, value);

@@ -70,7 +70,7 @@ fn sums_by_hand() {
         payload[7] = good[0];
         payload[0] ^= 0x10;
         assert_eq!(judge(&plan, &payload), Validity::Checksum, "{algorithm}");
-        assert_eq!(judge(&plan, &payload[..7]), Validity::Valid, "{algorithm}: too short to tell");
+        assert_eq!(judge(&plan, &payload[..7]), Validity::Checksum, "{algorithm}: too short for it");
     }
 }
 
@@ -158,7 +158,7 @@ fn counters_go_on() {
     assert_eq!(run(&plan, &mut counters, &[5, 5]), [true, false]);
     counters.forget_all();
     assert_eq!(run(&plan, &mut counters, &[5, 6]), [true, true]);
-    assert!(counters.check(&plan.decode(MessageIndex(0), &[0])), "too short to tell");
+    assert!(!counters.check(&plan.decode(MessageIndex(0), &[0])), "too short for it");
 
     let plan = Plan::compile_with(&[database(FIRST)], &with(vec![], vec![counter(3, 15)])).unwrap();
     let mut counters = Counters::new(&plan);
@@ -225,4 +225,68 @@ fn rules_find_their_signals_or_are_refused() {
     let mut none = rule("*", "sum8");
     none.signal = "CRC".into();
     assert!(matches!(refused(with(vec![none], vec![])), RuleError::NoSignal { .. }));
+}
+
+#[test]
+fn hondas_half_byte_is_the_lower_one_and_long_payloads_are_summed() {
+    let text = |place: &str| {
+        format!("BO_ 342 M: 4000 A\n SG_ S : 7|8@0+ (1,0) [0|0] \"\" A\n SG_ CHECKSUM : {place} (1,0) [0|0] \"\" A\n")
+    };
+    let compile = |place: &str| {
+        let database = Database::parse("t", format!("BU_: A\n\n{}", text(place)).as_bytes()).unwrap();
+        Plan::compile_with(&[database], &with(vec![rule("M", "honda")], vec![]))
+    };
+    for (place, fits) in
+        [("8|4@1+", true), ("11|4@0+", true), ("12|4@1+", false), ("15|4@0+", false), ("10|4@1+", false)]
+    {
+        assert_eq!(compile(place).is_ok(), fits, "{place}");
+    }
+    let plan = compile("8|4@1+").unwrap();
+    let good = (0..16).filter(|sum| {
+        let mut payload = vec![0xFF; 4000];
+        payload[1] = 0xF0 | sum;
+        judge(&plan, &payload) == Validity::Valid
+    });
+    assert_eq!(good.count(), 1);
+    let mut prefixed = rule("M", "honda");
+    prefixed.prefix = vec![1];
+    let database = Database::parse("t", format!("BU_: A\n\n{}", text("8|4@1+")).as_bytes()).unwrap();
+    let error = Plan::compile_with(&[database], &with(vec![prefixed], vec![])).unwrap_err().to_string();
+    assert!(error.ends_with("no prefix and no suffix"), "{error}");
+}
+
+#[test]
+fn one_rule_each_and_the_one_for_a_message_wins() {
+    let good = [1, 0, 0, 0, 0, 0, 0, 1];
+    // 1 and 37 and 8 are Toyota's.
+    let toyota = [1, 0, 0, 0, 0, 0, 0, 46];
+    for rules in [vec![rule("M", "sum8"), rule("*", "toyota")], vec![rule("*", "toyota"), rule("M", "sum8")]] {
+        let plan = Plan::compile_with(&[database(LAST)], &with(rules, vec![])).unwrap();
+        assert_eq!([judge(&plan, &good), judge(&plan, &toyota)], [Validity::Valid, Validity::Checksum]);
+    }
+    for rules in
+        [with(vec![rule("M", "sum8"), rule("M", "xor8")], vec![]), with(vec![], vec![counter(1, 0), counter(2, 0)])]
+    {
+        let error = Plan::compile_with(&[database(FIRST)], &rules).unwrap_err().to_string();
+        assert!(error.ends_with("there are two rules for it"), "{error}");
+    }
+}
+
+#[test]
+fn what_anybody_sends_has_no_common_counter() {
+    let text = "BO_ 2566844926 M: 8 A\n SG_ COUNTER : 0|4@1+ (1,0) [0|0] \"\" A\n\n\
+                BA_DEF_ BO_ \"VFrameFormat\" INT 0 3;\nBA_ \"VFrameFormat\" BO_ 2566844926 3;\n";
+    let error = Plan::compile_with(&[database(text)], &with(vec![], vec![counter(1, 0)])).unwrap_err().to_string();
+    assert!(error.contains("each of its senders counts for itself"), "{error}");
+    let of_one = text.replace("2566844926", "2566844672");
+    assert!(Plan::compile_with(&[database(&of_one)], &with(vec![], vec![counter(1, 0)])).is_ok());
+}
+
+#[test]
+fn a_wrong_counter_does_not_hide_a_wrong_checksum() {
+    let plan = Plan::compile_with(&[database(LAST)], &with(vec![rule("M", "sum8")], vec![])).unwrap();
+    let mark =
+        |payload: &[u8]| plan.decode(MessageIndex(0), payload).with_wrong_counter().signals().next().unwrap().validity;
+    assert_eq!(mark(&[1, 0, 0, 0, 0, 0, 0, 1]), Validity::Counter);
+    assert_eq!(mark(&[1, 0, 0, 0, 0, 0, 0, 2]), Validity::Checksum);
 }

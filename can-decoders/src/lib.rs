@@ -29,8 +29,8 @@
 //! | [`encode`] | physical values to payload, for simulation |
 //! | [`log`] | recordings: candump, Vector ASC and BLF, PEAK TRC; plain, gzip or zstd |
 //!
-//! The DBC reader knows nothing of the plan: another reader (KCD, ARXML) has to make [`dbc::MessageDef`]s, no more.
-//! The feature `serde` lets frames, samples and what a DBC file says be written and read.
+//! The plan is made of [`dbc::MessageDef`]s and knows nothing of DBC text, so that there is room for other readers (KCD,
+//! ARXML). With the feature `serde`, frames and samples can be written and read, and what a DBC file says written.
 //!
 //! Not here: putting messages of transport protocols together. Their payloads decode once they are.
 //!

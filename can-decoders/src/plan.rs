@@ -32,6 +32,7 @@ pub struct SignalIndex(pub u32);
 /// A message of a plan.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Message {
     /// Name, unique within its plan.
     pub name: Arc<str>,
@@ -66,6 +67,7 @@ impl Message {
 /// A signal of a plan.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Signal {
     /// Name, unique within its message.
     pub name: Arc<str>,

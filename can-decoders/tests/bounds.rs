@@ -44,6 +44,21 @@ fn labels_of_thousands_of_signals_are_kept_once() {
     assert_linear(&namesakes(""), &format!("VAL_TABLE_ T {labels};\nVAL_ 1 A T;\n"));
 }
 
+/// What the labels say about values is found once for all signals that share them.
+#[test]
+fn labels_that_say_no_value_are_looked_at_once() {
+    let start = Instant::now();
+    for text in ["SNA", "Error", "state"] {
+        // From the topmost raw value downwards, in one run and with gaps.
+        for gap in [1, 2] {
+            let labels: String = (0..4000).map(|n| format!("{} \"{text}\" ", 255 - n * gap)).collect();
+            assert_linear(&namesakes(""), &format!("VAL_TABLE_ T {labels};\nVAL_ 1 A T;\n"));
+        }
+    }
+    // A hundred times what it takes, and a hundredth of what it took.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
 #[test]
 fn comments_and_long_names_of_thousands_of_signals_are_kept_once() {
     let text = "x".repeat(10_000);

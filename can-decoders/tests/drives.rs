@@ -26,7 +26,7 @@ fn marks(plan: &Plan, frames: impl Iterator<Item = (MessageIndex, Frame)>) -> BT
     for (message, frame) in frames {
         let mut decoded = plan.decode_frame(message, &frame);
         if !counters.check(&decoded) {
-            decoded = decoded.mark(Validity::Counter);
+            decoded = decoded.with_wrong_counter();
         }
         decoded.signals().for_each(|sample| *marks.entry(sample.validity).or_default() += 1);
     }

@@ -337,7 +337,7 @@ fn a_small_buffer_is_warned_of() {
 fn a_filter_lets_only_known_identifiers_through() {
     let vcan = Vcan::new("kv0");
     let mut stage = Stage::new();
-    let what = bus(vcan.0, SMALL, "only_known = true\n[bus.validity]\npatterns = \"j1939\"");
+    let what = bus(vcan.0, SMALL, "only_known = true\n[bus.validity]\nj1939 = \"always\"");
     let agent = stage.listen(&what, &["kv0"]);
     // Known: 100 and 18FEF1FE (extended), also with another priority and sender. Not: 101, 00000100 (extended), 0FE with
     // the low bits of the second, another group.

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use can_decoders::integrity::Counters;
-use can_decoders::{CanId, Decoded, Fit, Frame, FrameKind, Plan, Sample, Validity};
+use can_decoders::{CanId, Decoded, Fit, Frame, FrameKind, MessageIndex, Plan, Sample, Validity};
 use clap::{Args, ValueEnum};
 
 use super::inputs::Recording;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
         writeln!(out, "t,bus,id,message,signal,value,label,invalid")?;
     }
     let mut lengths = Lengths::default();
-    let mut counters: Vec<Counters> = catalog.buses().iter().map(|bus| Counters::new(&bus.plan)).collect();
+    let mut checks: Vec<CounterCheck> = catalog.buses().iter().map(|bus| CounterCheck::new(&bus.plan)).collect();
     while let Some(frame) = log.next_frame()? {
         let is_data = matches!(frame.kind, FrameKind::Data | FrameKind::Fd { .. });
         let route = if is_data { catalog.route(frame.bus) } else { None };
@@ -54,8 +54,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
             let plan = &*catalog.buses()[bus].plan;
             let decoded = plan.decode_frame(plan.find(frame.id)?, &frame);
             lengths.count(frame.id, decoded.fit);
-            let good = counters[bus].check(&decoded);
-            Some((plan, if good { decoded } else { decoded.mark(Validity::Counter) }))
+            Some((plan, checks[bus].check(decoded, frame.time_ns)))
         });
         let bus = log.reader().buses().get(usize::from(frame.bus.0)).map_or("", |name| name.as_ref());
         match (found, args.format) {
@@ -80,6 +79,34 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     inputs::report_skipped(&log);
     lengths.report();
     Ok(())
+}
+
+/// A message that was away for longer than this, and longer than five of its cycles, may begin with any counter; so the
+/// agent holds it, once it has called the message silent.
+const SILENCE_NS: u64 = 500_000_000;
+
+/// Counters of a bus.
+struct CounterCheck {
+    counters: Counters,
+    last_ns: Vec<u64>,
+}
+
+impl CounterCheck {
+    fn new(plan: &Plan) -> Self {
+        Self { counters: Counters::new(plan), last_ns: vec![0; plan.messages().len()] }
+    }
+
+    fn check<'a>(&mut self, decoded: Decoded<'a>, time_ns: u64) -> Decoded<'a> {
+        let MessageIndex(index) = decoded.index();
+        if let Some(last_ns) = self.last_ns.get_mut(index as usize) {
+            let cycle_ns = decoded.message().cycle_time_ms.map_or(0, |ms| u64::from(ms) * 5_000_000);
+            if time_ns.abs_diff(*last_ns) > SILENCE_NS.max(cycle_ns) {
+                self.counters.forget(decoded.index());
+            }
+            *last_ns = time_ns;
+        }
+        if self.counters.check(&decoded) { decoded } else { decoded.with_wrong_counter() }
+    }
 }
 
 /// Frames that are not as long as their message: how many, and the first one's identifier.

@@ -107,7 +107,7 @@ fn any_text_is_read_or_refused() {
 const VALIDITY: &str = r#"dbc = ["car.dbc"]
 [bus.validity]
 ranges = "all"
-patterns = "none"
+j1939 = "never"
 [[bus.validity.signal]]
 name = "Motor.Speed"
 max = 6000

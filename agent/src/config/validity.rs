@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use can_decoders::integrity::{ChecksumRule, CounterRule, Suffix};
-use can_decoders::validity::{Patterns, Rules, SignalRule, Trust};
+use can_decoders::validity::{J1939, Rules, SignalRule, Trust};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -14,7 +14,7 @@ use super::{ConfigError, Reader};
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Raw {
     ranges: RawTrust,
-    patterns: RawPatterns,
+    j1939: RawJ1939,
     not_available_labels: Option<Vec<String>>,
     error_labels: Option<Vec<String>>,
     #[serde(rename = "signal")]
@@ -36,11 +36,11 @@ enum RawTrust {
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum RawPatterns {
+enum RawJ1939 {
     #[default]
     Auto,
-    J1939,
-    None,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,10 +107,10 @@ pub(super) fn rules(reader: &Reader<'_>, raw: &Raw) -> Result<Rules, ConfigError
             RawTrust::All => Trust::All,
             RawTrust::None => Trust::None,
         },
-        patterns: match raw.patterns {
-            RawPatterns::Auto => Patterns::Auto,
-            RawPatterns::J1939 => Patterns::J1939,
-            RawPatterns::None => Patterns::None,
+        j1939: match raw.j1939 {
+            RawJ1939::Auto => J1939::Auto,
+            RawJ1939::Always => J1939::Always,
+            RawJ1939::Never => J1939::Never,
         },
         not_available_labels: raw.not_available_labels.clone().unwrap_or(own.not_available_labels),
         error_labels: raw.error_labels.clone().unwrap_or(own.error_labels),

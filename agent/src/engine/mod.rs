@@ -27,7 +27,7 @@ mod health;
 mod state;
 
 use can_decoders::integrity::Counters;
-use can_decoders::{Frame, FrameKind, SignalIndex, Validity};
+use can_decoders::{Frame, FrameKind, SignalIndex};
 
 pub use bus::{Missed, Notice, Report};
 pub use catalog::{ANY_BUS, Bus, Catalog, HEALTH_MESSAGE, HEALTH_SIGNALS, MessageId, NameError, SignalId};
@@ -177,7 +177,7 @@ impl Engine {
             self.counters[bus].forget(message);
         }
         if !self.counters[bus].check(&decoded) {
-            decoded = decoded.mark(Validity::Counter);
+            decoded = decoded.with_wrong_counter();
         }
         let health = self.health.bus_mut(bus);
         match decoded.fit {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use can_decoders::{BusId, CanId, Database, Plan};
+use can_decoders::{BusId, CanId, Database, Plan, Validity};
 
 use super::debounce::DebounceSpec;
 use super::*;

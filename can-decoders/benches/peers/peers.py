@@ -15,7 +15,7 @@ frames = [line.split(" ") for line in open(frames).read().splitlines()]
 frames = [(int(number) & 0x1FFFFFFF, bytes.fromhex(payload)) for number, payload in frames][:20_000]
 
 
-def best(passes, work):
+def median(passes, work):
     """The median of some passes, in seconds."""
     times = []
     for _ in range(passes):
@@ -38,7 +38,7 @@ def cantools():
         for number, payload in mine:
             database.decode_message(number, payload, decode_choices=False)
 
-    return best(5, work) / len(mine) * 1e6, load * 1e3
+    return median(5, work) / len(mine) * 1e6, load * 1e3
 
 
 def opendbc():
@@ -59,7 +59,7 @@ def opendbc():
         for batch in batches:
             parser.update([batch])
 
-    return best(3, work) / len(mine) * 1e6, load * 1e3
+    return median(3, work) / len(mine) * 1e6, load * 1e3
 
 
 for peer in (cantools, opendbc):

@@ -1,6 +1,6 @@
 //! Which signals are checksums and counters: what the files say and what the rules say, together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::number;
 use crate::dbc::{ByteOrder, Encoding, Multiplexing, SignalDef};
@@ -16,14 +16,17 @@ pub(super) struct Place {
     little: bool,
     /// An unsigned integer that is in all frames.
     is_usable: bool,
+    /// Several nodes may send its message: J1939 with the source address 0xFE.
+    by_anybody: bool,
 }
 
 impl Place {
-    pub(super) fn of(signal: &SignalDef) -> Self {
+    fn of(signal: &SignalDef, by_anybody: bool) -> Self {
         Self {
             first: signal.span().start,
             bits: signal.bits,
             little: signal.order == ByteOrder::Little,
+            by_anybody,
             is_usable: signal.encoding == Encoding::Unsigned && signal.multiplexing == Multiplexing::Always,
         }
     }
@@ -37,8 +40,8 @@ impl Place {
             return Err("its width is not that of the checksum");
         }
         // Half a byte is its lower half: the first bits for little endian, the last ones for big endian.
-        let aligned = self.first.is_multiple_of(8) && (bits >= 8 || self.little);
-        if !aligned && (bits >= 8 || self.first % 8 != 4) {
+        let first = if bits < 8 && !self.little { 4 } else { 0 };
+        if self.first % 8 != first {
             return Err("it must be whole bytes, or the lower half of one");
         }
         let start = self.first as usize / 8;
@@ -51,13 +54,15 @@ impl Place {
 pub(super) struct Checks {
     places: Vec<Place>,
     checks: HashMap<u32, Check>,
+    /// Signals that a rule names, not only as one of all messages.
+    named: HashSet<u32>,
 }
 
 impl Checks {
     /// Takes the next signal; says why when the file's own words about it cannot be followed.
-    pub(super) fn signal(&mut self, message: u32, signal: &SignalDef) -> Result<(), &'static str> {
+    pub(super) fn signal(&mut self, message: u32, signal: &SignalDef, by_anybody: bool) -> Result<(), &'static str> {
         let index = number(self.places.len());
-        self.places.push(Place::of(signal));
+        self.places.push(Place::of(signal, by_anybody));
         if let Some(algorithm) = &signal.checksum {
             let rule = ChecksumRule {
                 message: String::new(),
@@ -77,6 +82,9 @@ impl Checks {
 
     fn checksum(&mut self, message: u32, signal: u32, rule: &ChecksumRule) -> Result<(), &'static str> {
         let place = self.places[signal as usize].bytes(rule.algorithm.bits())?;
+        if rule.algorithm.is_fixed() && !(rule.prefix.is_empty() && rule.suffix == Suffix::None) {
+            return Err("this checksum is of the payload and the identifier alone: no prefix and no suffix");
+        }
         let checksum = Checksum {
             signal,
             algorithm: rule.algorithm.clone(),
@@ -93,6 +101,9 @@ impl Checks {
         if !place.is_usable || !(2..=32).contains(&place.bits) {
             return Err("a counter is an unsigned integer of 2 to 32 bits that is in all frames");
         }
+        if place.by_anybody {
+            return Err("its message has the source address 0xFE: each of its senders counts for itself");
+        }
         let all = 1_u64 << place.bits;
         let modulus = if rule.modulus == 0 { all } else { u64::from(rule.modulus) };
         let max_jump = u64::from(rule.max_jump);
@@ -103,21 +114,31 @@ impl Checks {
         Ok(())
     }
 
-    /// Adds those of the rules.
+    /// Adds those of the rules: first those for all messages, so that those for one have the last word.
     pub(super) fn add(&mut self, plan: &Plan, rules: &Rules) -> Result<(), RuleError> {
-        for rule in &rules.counters {
-            each(plan, &rule.message, &rule.signal, |message, signal| self.counter(message, signal, rule))?;
+        let (all, one): (Vec<_>, Vec<_>) = rules.counters.iter().partition(|rule| rule.message == "*");
+        for rule in all.into_iter().chain(one) {
+            each(plan, &rule.message, &rule.signal, |message, signal| {
+                self.once(signal, &rule.message)?;
+                self.counter(message, signal, rule)
+            })?;
         }
-        for rule in &rules.checksums {
+        let (all, one): (Vec<_>, Vec<_>) = rules.checksums.iter().partition(|rule| rule.message == "*");
+        for rule in all.into_iter().chain(one) {
             each(plan, &rule.message, &rule.signal, |message, signal| {
                 let counted = self.checks.get(&message).is_some_and(|check| check.counter.is_some());
                 if matches!(rule.suffix, Suffix::ByCounter(_)) && !counted {
                     return Err("its bytes by counter need a counter of the same message");
                 }
+                self.once(signal, &rule.message)?;
                 self.checksum(message, signal, rule)
             })?;
         }
         Ok(())
+    }
+
+    fn once(&mut self, signal: u32, message: &str) -> Result<(), &'static str> {
+        if message == "*" || self.named.insert(signal) { Ok(()) } else { Err("there are two rules for it") }
     }
 
     /// Puts all into the plan.

@@ -2,18 +2,18 @@
 
 mod checks;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use self::checks::Checks;
 use crate::dbc::{Code, Database, MessageDef, Multiplexing, SignalDef, Warning};
-use crate::index::IdIndex;
+use crate::index::{IdIndex, fixed_bits};
 use crate::names::Names;
 use crate::op::Op;
 use crate::plan::{Form, Gate, Head, Message, MessageIndex, OPEN, Plan, Signal, SignalIndex, UNCHECKED};
 use crate::step::Step;
-use crate::validity::{Judge, Patterns, RuleError, Rules, SignalRule};
+use crate::validity::{J1939, Judge, RuleError, Rules, SignalRule, Vocabulary};
 
 /// Where ranges that several signals share are in `Plan::ranges`, by their address in the databases.
 type SharedRanges = HashMap<*const RangeInclusive<u64>, Range<u32>>;
@@ -36,22 +36,30 @@ impl Plan {
         let (mut plan, mut checks) = Compiler::new(databases, rules).compile(databases);
         checks.add(&plan, rules)?;
         checks.put(&mut plan);
-        rules.signals.iter().try_for_each(|rule| check(&plan, rule))?;
+        let mut seen = HashSet::new();
+        rules.signals.iter().try_for_each(|rule| check(&plan, rule, &mut seen))?;
         Ok(plan)
     }
 }
 
-/// Finds out whether the rule says something about a signal that there is.
-fn check(plan: &Plan, rule: &SignalRule) -> Result<(), RuleError> {
+/// Finds out whether the rule says something about a signal that there is, and something that can be.
+fn check(plan: &Plan, rule: &SignalRule, seen: &mut HashSet<SignalIndex>) -> Result<(), RuleError> {
     let (_, signal) = checks::find(plan, &rule.message, &rule.signal)?;
-    let patterns = [&rule.not_available, &rule.error];
-    let of_float = plan.op(signal.0).is_float() && patterns.iter().any(|ranges| !ranges.is_empty());
-    let backwards = patterns.iter().copied().flatten().any(|range| range.is_empty())
-        || rule.min.zip(rule.max).is_some_and(|(min, max)| min > max);
-    let reason = match (of_float, backwards) {
-        (true, _) => "a float has no raw values; use min and max",
-        (_, true) => "a range begins above its end",
-        _ => return Ok(()),
+    let limits = &plan.limits[signal.0 as usize];
+    let bits = plan.signal(signal).bits;
+    let mut ranges = rule.not_available.iter().chain(&rule.error);
+    let reason = if !seen.insert(signal) {
+        "there are two rules for it"
+    } else if rule.min.is_some_and(f64::is_nan) || rule.max.is_some_and(f64::is_nan) {
+        "a bound is not a number"
+    } else if plan.op(signal.0).is_float() && ranges.clone().next().is_some() {
+        "a float has no raw values; use min and max"
+    } else if !ranges.all(|range| limits.has(bits, range)) {
+        "its bits cannot have such raw values; a signed signal's are negative from the middle on"
+    } else if limits.is_empty() {
+        "no value would be valid: its range is empty, or not one that its bits can express"
+    } else {
+        return Ok(());
     };
     Err(checks::unfit(plan, signal, reason))
 }
@@ -62,6 +70,7 @@ struct Compiler<'a> {
     /// By message and signal.
     own: HashMap<(&'a str, &'a str), &'a SignalRule>,
     shared: SharedRanges,
+    vocabulary: Vocabulary,
     checks: Checks,
 }
 
@@ -85,7 +94,14 @@ impl<'a> Compiler<'a> {
             warnings: databases.iter().flat_map(|d| d.warnings().iter().cloned()).collect(),
         };
         let own = rules.signals.iter().map(|rule| ((rule.message.as_str(), rule.signal.as_str()), rule)).collect();
-        Self { plan, rules, own, shared: SharedRanges::new(), checks: Checks::default() }
+        Self {
+            plan,
+            rules,
+            own,
+            shared: SharedRanges::new(),
+            vocabulary: Vocabulary::new(rules),
+            checks: Checks::default(),
+        }
     }
 
     fn compile(mut self, databases: &[Database]) -> (Plan, Checks) {
@@ -124,9 +140,10 @@ impl<'a> Compiler<'a> {
     fn message(&mut self, name: Arc<str>, database: &Database, message: &MessageDef) {
         let index = MessageIndex(number(self.plan.messages.len()));
         let first = number(self.plan.signals.len());
+        let by_anybody = self.is_j1939(message) && fixed_bits(message.id, true) & 0xFF == 0;
         for signal in &message.signals {
             self.signal(&name, signal, message, index, first);
-            if let Err(reason) = self.checks.signal(index.0, signal) {
+            if let Err(reason) = self.checks.signal(index.0, signal, by_anybody) {
                 let text = format!("signal {} of message {name} is not checked: {reason}", signal.name);
                 self.plan.warnings.push(Warning {
                     code: Code::Integrity,
@@ -180,7 +197,7 @@ impl<'a> Compiler<'a> {
         };
         let none = SignalRule::default();
         let own = self.own.get(&(of, &*signal.name)).copied().unwrap_or(&none);
-        let mut judge = Judge::new(signal, self.is_j1939(message), self.rules, own);
+        let mut judge = Judge::new(signal, self.is_j1939(message), self.rules, own, &mut self.vocabulary);
         let op = Op::compile(signal);
         let plan = &mut self.plan;
         plan.steps.push(Step::compile(signal, &op, &judge, gate != OPEN));
@@ -209,10 +226,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn is_j1939(&self, message: &MessageDef) -> bool {
-        match self.rules.patterns {
-            Patterns::Auto => message.is_j1939,
-            Patterns::J1939 => message.id.is_extended(),
-            Patterns::None => false,
+        match self.rules.j1939 {
+            J1939::Auto => message.is_j1939,
+            J1939::Always => message.id.is_extended(),
+            J1939::Never => false,
         }
     }
 

@@ -22,6 +22,7 @@ pub struct Place {
 /// Something odd in a DBC file (or between two) that does not keep it from being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Warning {
     /// What kind of thing.
     pub code: Code,
@@ -52,6 +53,7 @@ pub type Ranges = Arc<[RangeInclusive<u64>]>;
 /// A message (`BO_`).
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct MessageDef {
     /// Name.
     pub name: Arc<str>,
@@ -119,6 +121,7 @@ pub enum Multiplexing {
 /// A signal (`SG_`).
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct SignalDef {
     /// Name, unique within its message: later ones of the same name end in `_2`, `_3` and so on.
     pub name: Arc<str>,

@@ -228,7 +228,7 @@ impl Trc {
                 return Err((Fault::Payload, at + 1));
             }
         }
-        while words(cursor.rest()) > 5 {
+        for _ in 5..words(cursor.rest()) {
             cursor.next_word();
         }
         let kind = Base::Hex.number(cursor.next_word().0).and_then(|kind| u8::try_from(kind).ok());

@@ -5,6 +5,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use super::labels::{Meaning, Vocabulary};
 use super::{Rules, SignalRule, Trust, Validity, j1939};
 use crate::dbc::{Encoding, SignalDef};
 
@@ -23,6 +24,22 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// True when the raw values are ones that a signal of so many bits can have.
+    pub(crate) fn has(&self, bits: u32, range: &RangeInclusive<i64>) -> bool {
+        let (first, last) = whole(self.encoding, bits);
+        let is_negative = *range.start() < 0 && self.encoding != Encoding::Signed;
+        let ordered = |raw: &i64| ordered(*raw, self.encoding);
+        !range.is_empty() && !is_negative && ordered(range.start()) >= first && ordered(range.end()) <= last
+    }
+
+    /// True when no value is within the range.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self.encoding {
+            Encoding::Float32 | Encoding::Float64 => f64::from_bits(self.low) > f64::from_bits(self.high),
+            Encoding::Signed | Encoding::Unsigned => self.low > self.high,
+        }
+    }
+
     /// Judges a value. `signed` is the raw value, sign-extended.
     #[cold]
     pub(crate) fn judge(&self, table: &[Pattern], raw: i64, value: f64) -> Validity {
@@ -62,7 +79,13 @@ pub(crate) struct Judge {
 
 impl Judge {
     /// `own` is what is said of this signal alone.
-    pub(crate) fn new(signal: &SignalDef, is_j1939: bool, rules: &Rules, own: &SignalRule) -> Self {
+    pub(crate) fn new(
+        signal: &SignalDef,
+        is_j1939: bool,
+        rules: &Rules,
+        own: &SignalRule,
+        vocabulary: &mut Vocabulary,
+    ) -> Self {
         let said = signal.min.zip(signal.max);
         let believed = said.filter(|range| believe(signal, *range, rules.ranges));
         let doubted = said.is_some() && believed.is_none() && rules.ranges != Trust::None;
@@ -73,9 +96,12 @@ impl Judge {
             let limits = Limits { encoding, low: range.0.to_bits(), high: range.1.to_bits(), patterns: 0..0 };
             return Self { limits, patterns: Vec::new(), plain: None, doubted };
         }
-        let whole = whole(signal);
-        let (low, high) = raw_range(signal, range);
-        let patterns = patterns(signal, is_j1939, rules, own, (low > whole.0 || high < whole.1).then_some(high));
+        let whole = whole(signal.encoding, signal.bits);
+        let (mut low, mut high) = raw_range(signal, range);
+        if own.min.is_none() && own.max.is_none() {
+            (low, high) = with_labels(signal, (low, high), vocabulary);
+        }
+        let patterns = patterns(signal, is_j1939, own, (high < whole.1).then_some(high), vocabulary);
         let plain = plain(low, high, &patterns).map(|(low, high)| {
             let flip = if encoding == Encoding::Signed { 1 << 63 } else { 0 };
             ((low ^ flip).cast_signed(), high - low)
@@ -85,9 +111,9 @@ impl Judge {
 }
 
 /// The smallest and the largest ordered raw value.
-fn whole(signal: &SignalDef) -> (u64, u64) {
-    let spare = 64 - signal.bits.clamp(1, 64);
-    match signal.encoding {
+fn whole(encoding: Encoding, bits: u32) -> (u64, u64) {
+    let spare = 64 - bits.clamp(1, 64);
+    match encoding {
         Encoding::Signed => {
             (ordered(i64::MIN >> spare, Encoding::Signed), ordered(i64::MAX >> spare, Encoding::Signed))
         }
@@ -125,7 +151,7 @@ pub(crate) fn believe(signal: &SignalDef, range: (f64, f64), trust: Trust) -> bo
 
 /// The ordered raw values of a physical range. What is at most half a step outside is inside: authors round.
 fn raw_range(signal: &SignalDef, range: (f64, f64)) -> (u64, u64) {
-    let (first, last) = whole(signal);
+    let (first, last) = whole(signal.encoding, signal.bits);
     // Upside down, so that no value is inside.
     let nothing = (1, 0);
     if range.0 > range.1 {
@@ -145,13 +171,43 @@ fn raw_range(signal: &SignalDef, range: (f64, f64)) -> (u64, u64) {
     (clamp(low), clamp(high))
 }
 
-/// `believed` is the largest ordered raw value of a range that leaves some raw values out.
+/// A range of states of which most have a label: those outside that have one, too, are states as well. Authors add states
+/// and forget the range.
+fn with_labels(signal: &SignalDef, (low, high): (u64, u64), vocabulary: &mut Vocabulary) -> (u64, u64) {
+    let is_count = signal.factor == 1.0 && signal.offset == 0.0 && signal.bits <= 8;
+    if !is_count || low > high || signal.labels.len() > 256 {
+        return (low, high);
+    }
+    let none = vocabulary.runs(&signal.labels);
+    let states = signal.labels.iter().filter(|label| !none.iter().any(|(run, _)| run.contains(&label.0)));
+    let states: Vec<u64> = states.filter_map(|label| place(label.0, signal)).collect();
+    let inside = states.iter().filter(|raw| (low..=high).contains(*raw)).count() as u64;
+    if inside * 2 <= high - low {
+        return (low, high);
+    }
+    states.into_iter().fold((low, high), |(low, high), raw| (low.min(raw), high.max(raw)))
+}
+
+/// A raw value as the file has it, ordered; `None` when the signal cannot have it. Signed signals often have labels for
+/// their bits as if they were unsigned: 255 for -1.
+fn place(raw: i64, signal: &SignalDef) -> Option<u64> {
+    let (first, last) = whole(signal.encoding, signal.bits);
+    let folded = if signal.encoding == Encoding::Signed && signal.bits < 64 && raw >= 1 << (signal.bits - 1) {
+        raw.checked_sub(1 << signal.bits)?
+    } else {
+        raw
+    };
+    let is_negative = folded < 0 && signal.encoding != Encoding::Signed;
+    Some(ordered(folded, signal.encoding)).filter(|raw| !is_negative && (first..=last).contains(raw))
+}
+
+/// `believed` is the largest ordered raw value of a range that ends before the bits do.
 fn patterns(
     signal: &SignalDef,
     is_j1939: bool,
-    rules: &Rules,
     own: &SignalRule,
     believed: Option<u64>,
+    vocabulary: &mut Vocabulary,
 ) -> Vec<Pattern> {
     let encoding = signal.encoding;
     if !own.not_available.is_empty() || !own.error.is_empty() {
@@ -167,26 +223,35 @@ fn patterns(
     if signal.bits < 2 || signal.is_multiplexor {
         return patterns;
     }
-    let top = whole(signal).1;
-    for (raw, label) in &*signal.labels {
-        let raw = ordered(*raw, encoding);
-        if named(&rules.not_available_labels, label, str::eq) {
-            patterns.push((raw..=raw, Validity::NotAvailable));
-        } else if raw <= top && top - raw < 2 && named(&rules.error_labels, label, str::eq) {
-            patterns.push((raw..=raw, Validity::Error));
+    let ones = u64::MAX >> (64 - signal.bits.clamp(1, 64));
+    for (run, meaning) in &*vocabulary.runs(&signal.labels) {
+        if *meaning == Meaning::Missing {
+            if let (Some(first), Some(last)) = (place(*run.start(), signal), place(*run.end(), signal))
+                && first <= last
+            {
+                patterns.push((first..=last, Validity::NotAvailable));
+            }
+            continue;
+        }
+        // All ones and one less; for signed signals also the largest values.
+        let signed = [ones >> 1, (ones >> 1) - 1].into_iter().filter(|_| encoding == Encoding::Signed);
+        for raw in [ones, ones - 1].into_iter().chain(signed) {
+            let Some(raw) = i64::try_from(raw).ok() else { continue };
+            let folded = if encoding == Encoding::Signed { raw.wrapping_sub(1 << signal.bits.min(63)) } else { raw };
+            if (run.contains(&raw) || run.contains(&folded))
+                && let Some(raw) = place(raw, signal)
+            {
+                patterns.push((raw..=raw, Validity::Error));
+            }
         }
     }
     if is_j1939 && encoding == Encoding::Unsigned {
-        let describes = |label: &str| {
-            named(&rules.not_available_labels, label, |label, name| label.contains(name))
-                || named(&rules.error_labels, label, |label, name| label.contains(name))
-        };
         for (range, why) in j1939::patterns(signal.bits) {
             // A value for which the DBC has another meaning keeps it: of 3 to 7 bits J1939 uses all for some parameters.
             let raw = i64::try_from(*range.end()).ok();
             let label =
                 raw.and_then(|raw| Some(&signal.labels[signal.labels.binary_search_by_key(&raw, |l| l.0).ok()?].1));
-            if (3..=7).contains(&signal.bits) && label.is_some_and(|label| !describes(label)) {
+            if (3..=7).contains(&signal.bits) && label.is_some_and(|label| !vocabulary.mentions(label)) {
                 continue;
             }
             // A range that ends in between was written with the pattern in mind: NMEA 2000 keeps less back.
@@ -197,12 +262,6 @@ fn patterns(
         }
     }
     patterns
-}
-
-fn named(names: &[String], label: &str, matches: impl Fn(&str, &str) -> bool) -> bool {
-    let plain = |text: &str| text.trim().to_lowercase().replace('_', " ");
-    let label = plain(label);
-    names.iter().any(|name| matches(&label, &plain(name)))
 }
 
 /// The interval without the patterns at its ends; `None` when one lies within it or nothing is left.

@@ -17,7 +17,11 @@
 //! Ranges in real files are to be taken with care: many were filled in by a program and never looked at. A signal of 10
 //! bits with the factor 0.036 and the range `[0|65535]` says nothing with it, and to believe it would throw away all
 //! negative values. So a range that reaches far beyond what the signal's bits can express is not believed
-//! ([`Trust::Plausible`]); [`crate::Plan::unchecked_ranges`] names them.
+//! ([`Trust::Plausible`]); [`crate::Plan::unchecked_ranges`] names them. And where most values of a range are states with
+//! a label, states with a label outside of it are valid, too.
+//!
+//! A frame that is longer than its message is no reason to doubt its values; a frame that is too short for its own checksum
+//! or counter is.
 //!
 //! ```
 //! use can_decoders::validity::{Rules, SignalRule};
@@ -39,11 +43,13 @@
 //! ```
 
 mod j1939;
+mod labels;
 mod limits;
 mod rules;
 
+pub(crate) use labels::Vocabulary;
 pub(crate) use limits::{Judge, Limits, Pattern, believe};
-pub use rules::{Patterns, RuleError, Rules, SignalRule, Trust};
+pub use rules::{J1939, RuleError, Rules, SignalRule, Trust};
 
 /// Whether a sample's value can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -17,17 +17,17 @@ pub enum Trust {
     None,
 }
 
-/// Which messages are J1939's: their raw values follow its conventions, and frames are theirs by parameter group, whoever
-/// sends them ([`crate::Message::is_j1939`]).
+/// Which messages are parameter groups of J1939: their raw values follow its conventions for "no value", and frames are
+/// theirs whoever sends them ([`crate::Message::is_j1939`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Patterns {
-    /// For those that the DBC says are J1939's: an extended identifier and the attribute `VFrameFormat` at `J1939PG`.
+pub enum J1939 {
+    /// Those of which the DBC says so: an extended identifier, and the attribute `VFrameFormat` at `J1939PG`.
     #[default]
     Auto,
-    /// For all with an extended identifier.
-    J1939,
-    /// For none.
-    None,
+    /// All with an extended identifier.
+    Always,
+    /// None.
+    Never,
 }
 
 /// How values are judged; see [`crate::Plan::compile_with`].
@@ -35,12 +35,13 @@ pub enum Patterns {
 pub struct Rules {
     /// Which ranges are believed.
     pub ranges: Trust,
-    /// Where J1939's conventions hold.
-    pub patterns: Patterns,
-    /// Labels that say "not available", whatever their case, `_` like a blank. Of signals of 2 bits and more.
+    /// Which messages are J1939's.
+    pub j1939: J1939,
+    /// Labels that say "not available": these, or such that end with one of these (`ALC_SNA`), whatever their case, `_` and
+    /// other signs like a blank. Of signals of 2 bits and more.
     pub not_available_labels: Vec<String>,
-    /// Labels that say "error" where they are at one of the two topmost raw values of a signal of 2 bits and more:
-    /// elsewhere a label like this is a state like others.
+    /// Labels that say "error", in the same way, where they are at one of the two topmost raw values: elsewhere a label
+    /// like this is a state like others.
     pub error_labels: Vec<String>,
     /// What is said of single signals; the last word on each.
     pub signals: Vec<SignalRule>,
@@ -55,9 +56,9 @@ impl Default for Rules {
         let own = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
         Self {
             ranges: Trust::default(),
-            patterns: Patterns::default(),
-            not_available_labels: own(&["SNA", "not available", "signal not available", "data not available"]),
-            error_labels: own(&["error", "error indicator", "invalid", "signal invalid"]),
+            j1939: J1939::default(),
+            not_available_labels: own(&["SNA", "not available", "no data exists"]),
+            error_labels: own(&["error", "error indicator", "invalid", "fault", "faulty", "fehler", "init"]),
             signals: Vec::new(),
             checksums: Vec::new(),
             counters: Vec::new(),

@@ -86,9 +86,9 @@ fn j1939_holds_where_the_file_or_the_configuration_says_so() {
     let raw = [0xFAFF, 0xFB00, 0xFE00, 0xFFFF];
     let all = [Valid, OutOfRange, Error, NotAvailable];
     assert_eq!(marks(signal, J1939, &Rules::default(), &raw), all);
-    assert_eq!(marks(signal, "", &Rules { patterns: Patterns::J1939, ..Rules::default() }, &raw), all);
+    assert_eq!(marks(signal, "", &Rules { j1939: J1939::Always, ..Rules::default() }, &raw), all);
     assert_eq!(marks(signal, "", &Rules::default(), &raw), [Valid; 4]);
-    assert_eq!(marks(signal, J1939, &Rules { patterns: Patterns::None, ..Rules::default() }, &raw), [Valid; 4]);
+    assert_eq!(marks(signal, J1939, &Rules { j1939: J1939::Never, ..Rules::default() }, &raw), [Valid; 4]);
     let default =
         "BA_DEF_ BO_ \"VFrameFormat\" ENUM \"StandardCAN\",\"J1939PG\";\nBA_DEF_DEF_ \"VFrameFormat\" \"J1939PG\";\n";
     assert_eq!(marks(signal, default, &Rules::default(), &raw), all);
@@ -136,9 +136,6 @@ fn rules_for_one_signal_have_the_last_word() {
     assert_eq!(marks(signal, "", &rules, &[255]), [Valid]);
     let rules = own(SignalRule { error: vec![-128..=-127], ..SignalRule::default() });
     assert_eq!(marks("0|8@1- (1,0) [0|0]", "", &rules, &[0x80, 0x81, 0x82, 0xFF]), [Error, Error, Valid, Valid]);
-    // Nothing at all is left.
-    let rules = own(SignalRule { min: Some(1000.0), ..SignalRule::default() });
-    assert_eq!(marks(signal, "", &rules, &[0, 255]), [OutOfRange; 2]);
 }
 
 #[test]
@@ -157,8 +154,10 @@ fn rules_that_fit_nothing_are_refused() {
         refused("M", "S", rule),
         "signal S of message M cannot be used like this: a float has no raw values; use min and max"
     );
-    let rule = SignalRule { min: Some(2.0), max: Some(1.0), ..SignalRule::default() };
-    assert_eq!(refused("M", "S", rule), "signal S of message M cannot be used like this: a range begins above its end");
+    for (min, max) in [(2.0, 1.0), (f64::NAN, 1.0), (0.0, f64::NAN)] {
+        let error = refused("M", "S", SignalRule { min: Some(min), max: Some(max), ..SignalRule::default() });
+        assert!(error.contains("no value would be valid") || error.contains("not a number"), "{error}");
+    }
 }
 
 #[test]
@@ -182,4 +181,71 @@ fn all_are_named_once_and_in_order() {
         assert_eq!(validity.is_valid(), index == 0);
         assert_eq!(Validity::ALL.iter().filter(|other| other.name() == validity.name()).count(), 1);
     }
+}
+
+#[test]
+fn rules_that_can_never_match_are_refused() {
+    let refused = |signal: &str, rule: SignalRule| {
+        let database = Database::parse("t", text(signal, "").as_bytes()).unwrap();
+        let rule = SignalRule { message: "M".into(), signal: "S".into(), ..rule };
+        Plan::compile_with(&[database], &Rules { signals: vec![rule], ..Rules::default() }).is_err()
+    };
+    let missing = |range| SignalRule { not_available: vec![range], ..SignalRule::default() };
+    let (signed, unsigned) = ("0|8@1- (1,0) [0|0]", "0|8@1+ (1,0) [0|100]");
+    assert!(refused(signed, missing(255..=255)) && refused(unsigned, missing(250..=256)));
+    assert!(refused(unsigned, missing(-1..=255)) && refused(unsigned, missing(7..=6)));
+    assert!(!refused(signed, missing(-128..=-1)) && !refused(unsigned, missing(0..=255)));
+    assert!(refused(unsigned, SignalRule { min: Some(200.0), ..SignalRule::default() }), "the file's maximum is 100");
+    assert!(refused(unsigned, SignalRule { min: Some(1000.0), max: Some(2000.0), ..SignalRule::default() }));
+    let twice = vec![SignalRule { message: "M".into(), signal: "S".into(), ..SignalRule::default() }; 2];
+    let database = Database::parse("t", text(unsigned, "").as_bytes()).unwrap();
+    assert!(Plan::compile_with(&[database], &Rules { signals: twice, ..Rules::default() }).is_err());
+}
+
+#[test]
+fn a_raised_lower_end_leaves_j1939s_patterns() {
+    for range in ["[1|255]", "[10|255]", "[1|250]", "[0|255]", "[0|0]"] {
+        let marks = marks(&format!("0|8@1+ (1,0) {range}"), J1939, &Rules::default(), &[250, 251, 254, 255]);
+        assert_eq!(marks, [Valid, OutOfRange, Error, NotAvailable], "{range}");
+    }
+}
+
+#[test]
+fn states_outside_of_a_forgotten_range_are_states() {
+    let labels = "VAL_ 2566844926 S 0 \"none\" 1 \"single\" 2 \"triple\" 6 \"long\" 7 \"SNA\" ;\n";
+    let signal = "0|3@1+ (1,0) [0|1]";
+    assert_eq!(marks(signal, labels, &Rules::default(), &[1, 2, 6, 7]), [Valid, Valid, Valid, NotAvailable]);
+    // A measurement with a few labels at its end is none.
+    let labels = "VAL_ 2566844926 S 0 \"standstill\" 254 \"reset\" 255 \"SNA\" ;\n";
+    let marks = marks("0|8@1+ (1,0) [0|250]", labels, &Rules::default(), &[0, 250, 251, 254, 255]);
+    assert_eq!(marks, [Valid, Valid, OutOfRange, OutOfRange, NotAvailable]);
+}
+
+#[test]
+fn labels_end_with_what_they_say() {
+    let judge = |signal: &str, raw: i64, label: &str| {
+        let labels = format!("VAL_ 2566844926 S {raw} \"{label}\" ;\n");
+        marks(signal, &labels, &Rules::default(), &[u64::from(raw.to_le_bytes()[0])])[0]
+    };
+    let unsigned = "0|8@1+ (1,0) [0|0]";
+    for (label, expected) in [
+        ("SNA", NotAvailable),
+        ("ALC_SNA", NotAvailable),
+        ("Signal Not Available", NotAvailable),
+        ("SNAPSHOT", Valid),
+        ("lsna", Valid),
+        ("Fehler", Error),
+        ("LwInvalid", Valid),
+        ("Angle_INVALID", Error),
+        ("Init", Error),
+        ("Faulty", Error),
+    ] {
+        assert_eq!(judge(unsigned, 255, label), expected, "{label}");
+    }
+    assert_eq!(judge(unsigned, 200, "Fehler"), Valid, "a state like others");
+    // Of signed signals the bits, or the number.
+    let signed = "0|8@1- (1,0) [0|0]";
+    assert_eq!([255, -1, 127, -128].map(|raw| judge(signed, raw, "SNA")), [NotAvailable; 4]);
+    assert_eq!([255, 254, -1, 127, 126].map(|raw| judge(signed, raw, "error")), [Error; 5]);
+    assert_eq!(judge(signed, 100, "error"), Valid);
 }

@@ -1,15 +1,16 @@
 //! `outrider dbc coverage`: a recording beside the DBC files that should describe it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufWriter, Write};
 
 use can_decoders::frame::MAX_PAYLOAD;
-use can_decoders::{BusId, CanId, Frame, FrameKind, Plan};
+use can_decoders::{BusId, CanId, Frame, FrameKind, MessageIndex, Plan};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::CliError;
 use crate::cli::inputs::{self, Recording};
+use crate::engine::{ANY_BUS, Catalog};
 use crate::source::Frames;
 
 /// Different identifiers that are looked at; a recording of random ones must not fill the memory.
@@ -131,16 +132,17 @@ pub(super) fn run(args: &CoverageArgs) -> Result<(), CliError> {
     keys.sort_by_key(|(bus, id)| (bus.0, id.is_extended(), id.number()));
     let names: Vec<String> = log.reader().buses().iter().map(ToString::to_string).collect();
     let mut rows: Vec<Row<'_>> = Vec::new();
-    let mut buses: Vec<BusId> = keys.iter().map(|(bus, _)| *bus).collect();
-    buses.dedup();
-    for bus in buses {
+    for bus in buses(&catalog, &keys) {
         let name = names.get(usize::from(bus.0)).map_or("", String::as_str);
         let plan = catalog.route(bus).map(|index| &*catalog.buses()[index].plan);
+        // A parameter group of J1939 comes under as many identifiers as it has senders.
+        let mut came: HashSet<MessageIndex> = HashSet::new();
         for (_, id) in keys.iter().filter(|(of, _)| *of == bus) {
+            came.extend(plan.and_then(|plan| plan.find(*id)));
             rows.push(row(name, *id, &seen[&(bus, *id)], plan));
         }
-        let silent = plan.iter().flat_map(|plan| plan.messages()).filter(|m| !seen.contains_key(&(bus, m.id)));
-        rows.extend(silent.map(|message| Row {
+        let all = (0..).map(MessageIndex).zip(plan.into_iter().flat_map(|plan| plan.messages()));
+        rows.extend(all.filter(|(index, _)| !came.contains(index)).map(|(_, message)| Row {
             bus: name,
             id: message.id.to_string(),
             message: Some(&message.name),
@@ -167,6 +169,21 @@ pub(super) fn run(args: &CoverageArgs) -> Result<(), CliError> {
         tracing::warn!("more than {MAX_IDS} different identifiers: {left_out} frames were not looked at");
     }
     Ok(())
+}
+
+/// The buses that frames came from, and those that are named, in the order of their numbers. The entry for all others is
+/// one only when it got nothing.
+fn buses(catalog: &Catalog, keys: &[(BusId, CanId)]) -> Vec<BusId> {
+    let mut buses: Vec<BusId> = keys.iter().map(|(bus, _)| *bus).collect();
+    for (index, (bus, number)) in catalog.buses().iter().zip(0_u8..).enumerate() {
+        let is_heard = keys.iter().any(|(of, _)| catalog.route(*of) == Some(index));
+        if &*bus.name != ANY_BUS || !is_heard {
+            buses.push(BusId(number));
+        }
+    }
+    buses.sort_unstable_by_key(|bus| bus.0);
+    buses.dedup();
+    buses
 }
 
 fn row<'a>(bus: &'a str, id: CanId, seen: &Seen, plan: Option<&'a Plan>) -> Row<'a> {

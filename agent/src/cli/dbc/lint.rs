@@ -71,7 +71,7 @@ pub(super) fn run(args: &LintArgs) -> Result<(), CliError> {
 }
 
 fn found(out: &mut impl Write, severity: &'static str, warning: &Warning, format: Format) -> io::Result<()> {
-    let Warning { code, file, place, text } = warning;
+    let Warning { code, file, place, text, .. } = warning;
     let (line, column) = (place.line, place.column);
     print(out, &Finding { file, line, column, severity, code: code.name(), text, remedy: code.remedy() }, format)
 }
