@@ -305,3 +305,21 @@ fn attributes_that_are_not_used_are_still_looked_at() {
         assert_eq!(warnings(bad), ["not-understood"], "{bad}");
     }
 }
+
+#[test]
+fn signals_that_share_bits_in_a_frame_are_told() {
+    let text = "BO_ 1 M: 8 A\n SG_ Sel M : 0|4@1+ (1,0) [0|0] \"\" A\n SG_ A m1 : 8|8@1+ (1,0) [0|0] \"\" A\n \
+                SG_ B m2 : 8|8@1+ (1,0) [0|0] \"\" A\n SG_ C m1 : 12|8@1+ (1,0) [0|0] \"\" A\n \
+                SG_ D m2 : 3|2@0+ (1,0) [0|0] \"\" A\n SG_ E : 40|8@1+ (1,0) [0|0] \"\" A\n \
+                SG_ F : 47|4@0+ (1,0) [0|0] \"\" A\n SG_ G m1 : 32|8@1+ (1,0) [0|0] \"\" A\n";
+    let database = Database::parse("f", text.as_bytes()).unwrap();
+    let warnings: Vec<String> = database.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "f:5:2: signal C shares bits with A",
+            "f:6:2: signal D shares bits with Sel",
+            "f:8:2: signal F shares bits with E"
+        ]
+    );
+}

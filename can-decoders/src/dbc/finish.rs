@@ -111,21 +111,36 @@ fn name_signals(message: &mut MessageDef, warnings: &mut Warnings) {
     }
 }
 
-/// Tells of signals that are always there and share bits.
+/// Tells of signals that share bits in the same frame: of those that are always there, of one multiplexor's value, or one
+/// of each kind. Signals of several values are held against those that are always there only: there may be thousands of
+/// values.
 fn check_layout(message: &MessageDef, warnings: &mut Warnings) {
-    let mut owners: HashMap<u32, usize> = HashMap::new();
-    for (index, signal) in message.signals.iter().enumerate() {
-        if signal.multiplexing != Multiplexing::Always {
-            continue;
-        }
-        let overlapped = signal.span().find_map(|position| {
+    // The first of the signals that have a bit, by the bit and what selects them.
+    let mut owners: HashMap<(u32, Option<(usize, u64)>), usize> = HashMap::new();
+    let is_always = |signal: &SignalDef| signal.multiplexing == Multiplexing::Always;
+    let always = message.signals.iter().enumerate().filter(|(_, signal)| is_always(signal));
+    let others = message.signals.iter().enumerate().filter(|(_, signal)| !is_always(signal));
+    for (index, signal) in always.chain(others) {
+        let of_one = match &signal.multiplexing {
+            Multiplexing::Selected { selector, ranges } => match &**ranges {
+                [range] if range.start() == range.end() => Some((*selector, *range.start())),
+                _ => None,
+            },
+            Multiplexing::Always | Multiplexing::Never => None,
+        };
+        let mut overlapped = None;
+        for position in signal.span() {
             // One numbering for both orders: byte, then bit from the least significant one.
             let bit = match signal.order {
                 ByteOrder::Little => position,
                 ByteOrder::Big => position / 8 * 8 + 7 - position % 8,
             };
-            owners.insert(bit, index).filter(|owner| *owner != index)
-        });
+            let owner = owners.get(&(bit, None)).or_else(|| owners.get(&(bit, of_one))).copied();
+            overlapped = overlapped.or(owner);
+            if is_always(signal) || of_one.is_some() {
+                owners.entry((bit, of_one)).or_insert(index);
+            }
+        }
         if let Some(owner) = overlapped {
             let (name, owner) = (&signal.name, &message.signals[owner].name);
             warnings.add(Code::SharedBits, signal.place, format_args!("signal {name} shares bits with {owner}"));
