@@ -5,7 +5,9 @@
 use std::fmt::Write;
 
 use arbitrary::Arbitrary;
-use can_decoders::{BusId, CanId, Database, Frame, FrameKind, Plan, Sample, Validity};
+use can_decoders::integrity::{ChecksumRule, CounterRule, Counters, Suffix};
+use can_decoders::validity::{J1939, SignalRule, Trust};
+use can_decoders::{BusId, CanId, Database, Frame, FrameKind, Plan, Rules, Sample, Validity};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/reference/mod.rs"]
@@ -27,12 +29,63 @@ struct Signal {
     selected: Option<(u8, u8, u8)>,
 }
 
+/// What a configuration may say.
+#[derive(Debug, Arbitrary)]
+struct Said {
+    /// Of this signal: bounds, and raw values that are none.
+    bounds: Option<(u8, f64, f64, i64, i64)>,
+    /// This signal is a checksum of this algorithm, with bytes before and behind, by counter or not.
+    checksum: Option<(u8, u8, Vec<u8>, Vec<u8>, bool)>,
+    /// This signal is a counter with this step and modulus.
+    counter: Option<(u8, u8, u8)>,
+    ranges: u8,
+    j1939: u8,
+}
+
 #[derive(Debug, Arbitrary)]
 struct Input {
     signals: Vec<Signal>,
-    size: u8,
+    size: u16,
     is_j1939: bool,
+    said: Option<Said>,
     payload: Vec<u8>,
+}
+
+const ALGORITHMS: [&str; 7] =
+    ["sum8", "xor8", "toyota", "honda", "CRC-8/SAE-J1850", "CRC-8/AUTOSAR", "CRC-16/IBM-3740"];
+
+fn rules(said: &Said) -> Rules {
+    let name = |n: u8| format!("S{}", n % 64);
+    let mut rules = Rules {
+        ranges: [Trust::Plausible, Trust::All, Trust::None][usize::from(said.ranges % 3)],
+        j1939: [J1939::Auto, J1939::Always, J1939::Never][usize::from(said.j1939 % 3)],
+        ..Rules::default()
+    };
+    if let Some((signal, min, max, low, high)) = said.bounds {
+        rules.signals.push(SignalRule {
+            message: "M".into(),
+            signal: name(signal),
+            min: Some(min),
+            max: Some(max),
+            not_available: vec![low..=low],
+            error: vec![high.saturating_sub(3)..=high],
+        });
+    }
+    if let Some((signal, algorithm, prefix, suffix, by_counter)) = &said.checksum {
+        let algorithm = ALGORITHMS[usize::from(*algorithm) % ALGORITHMS.len()];
+        rules.checksums.push(ChecksumRule {
+            message: "*".into(),
+            signal: name(*signal),
+            algorithm: algorithm.parse().expect("it is known"),
+            prefix: prefix.clone(),
+            suffix: if *by_counter { Suffix::ByCounter([7; 16]) } else { Suffix::Bytes(suffix.clone()) },
+        });
+    }
+    if let Some((signal, max_jump, modulus)) = said.counter {
+        let (max_jump, modulus) = (max_jump.into(), modulus.into());
+        rules.counters.push(CounterRule { message: "M".into(), signal: name(signal), max_jump, modulus });
+    }
+    rules
 }
 
 const FACTORS: [f64; 8] = [1.0, 1.0, 2.0, -3.0, 0.1, 0.00390625, 1e12, 1e300];
@@ -79,7 +132,7 @@ fn same(one: &Sample, other: &Sample) -> bool {
 }
 
 fuzz_target!(|input: Input| {
-    if input.signals.len() > 64 || input.payload.len() > 2000 {
+    if input.signals.len() > 64 || input.payload.len() > 5000 {
         return;
     }
     let layouts: Vec<Layout> = input
@@ -106,9 +159,26 @@ fuzz_target!(|input: Input| {
         .collect();
     let text = text(&input, &layouts);
     let database = Database::parse("fuzz.dbc", text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let plan = Plan::compile(&[database]);
+    let plan = match &input.said {
+        None => Plan::compile(&[database]),
+        Some(said) => match Plan::compile_with(&[database], &rules(said)) {
+            Ok(plan) => plan,
+            // It names what is not there, or what cannot be.
+            Err(_) => return,
+        },
+    };
     let message = plan.find(CanId::extended(2_566_834_709 & 0x1FFF_FFFF).unwrap()).unwrap();
-    let decoded = plan.decode(message, &input.payload);
+    let mut decoded = plan.decode(message, &input.payload);
+    let mut counters = Counters::new(&plan);
+    for _ in 0..2 {
+        if !counters.check(&decoded) {
+            decoded = decoded.with_wrong_counter();
+        }
+    }
+    let verdict = decoded
+        .signals()
+        .map(|sample| sample.validity)
+        .find(|mark| matches!(mark, Validity::Checksum | Validity::Counter));
 
     let mut buffer = vec![Sample::default(); plan.most_signals()];
     let written = decoded.write(&mut buffer);
@@ -123,7 +193,11 @@ fuzz_target!(|input: Input| {
     let frame =
         Frame::new(0, BusId(0), plan.message(message).id, FrameKind::Fd { brs: false, esi: false }, &input.payload);
     if let Some(frame) = frame {
-        let again: Vec<Sample> = plan.decode_frame(message, &frame).signals().collect();
+        let mut decoded = plan.decode_frame(message, &frame);
+        if verdict == Some(Validity::Counter) {
+            decoded = decoded.with_wrong_counter();
+        }
+        let again: Vec<Sample> = decoded.signals().collect();
         assert!(again.len() == written.len() && again.iter().zip(written).all(|(a, b)| same(a, b)), "{text}");
     }
 
@@ -141,9 +215,30 @@ fuzz_target!(|input: Input| {
         let (raw, value) = reference_value(layout, bits);
         assert!(sample.value == value || value.is_nan() && sample.value.is_nan(), "S{index}: {value}\n{text}");
         assert!(sample.raw == raw || value.is_nan(), "S{index}: {raw:?}\n{text}");
+        if let Some(verdict) = verdict {
+            assert_eq!(sample.validity, verdict, "S{index}\n{text}");
+            continue;
+        }
         assert_eq!(value.is_finite(), sample.validity != Validity::NotFinite, "S{index}\n{text}");
+        // Nothing says that all ones are a value.
+        let signal = &input.signals[index];
+        let is_plain = signal.range.is_none()
+            && signal.label.is_none()
+            && input.said.is_none()
+            && !plan.signal(sample.signal).is_multiplexor;
+        if input.is_j1939
+            && is_plain
+            && !layout.signed
+            && !layout.float
+            && layout.bits > 1
+            && bits == u64::MAX >> (64 - layout.bits)
+        {
+            assert_ne!(sample.validity, Validity::Valid, "S{index}\n{text}");
+        }
         // A range that is believed is kept to within half a step.
         if let (Some((low, high)), Validity::Valid) = (input.signals[index].range, sample.validity)
+            && input.said.is_none()
+            && input.signals[index].label.is_none()
             && !plan.unchecked_ranges().contains(&sample.signal)
             && low != high
         {
