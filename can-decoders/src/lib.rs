@@ -98,3 +98,8 @@ pub use log::{LogError, LogReader, LogWriter};
 pub use plan::{Message, MessageIndex, Plan, Signal, SignalIndex};
 pub use validity::{Rules, Validity};
 pub use xl::{MAX_XL_PAYLOAD, XL_BYTES, XlFrame};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
