@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use super::*;
 use crate::dbc::Database;
 use crate::plan::{MessageIndex, Plan};
@@ -193,7 +195,7 @@ fn rules_that_can_never_match_are_refused() {
     let missing = |range| SignalRule { not_available: vec![range], ..SignalRule::default() };
     let (signed, unsigned) = ("0|8@1- (1,0) [0|0]", "0|8@1+ (1,0) [0|100]");
     assert!(refused(signed, missing(255..=255)) && refused(unsigned, missing(250..=256)));
-    assert!(refused(unsigned, missing(-1..=255)) && refused(unsigned, missing(7..=6)));
+    assert!(refused(unsigned, missing(-1..=255)) && refused(unsigned, missing(RangeInclusive::new(7, 6))));
     assert!(!refused(signed, missing(-128..=-1)) && !refused(unsigned, missing(0..=255)));
     assert!(refused(unsigned, SignalRule { min: Some(200.0), ..SignalRule::default() }), "the file's maximum is 100");
     assert!(refused(unsigned, SignalRule { min: Some(1000.0), max: Some(2000.0), ..SignalRule::default() }));
