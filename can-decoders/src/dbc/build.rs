@@ -44,33 +44,7 @@ pub(super) fn build(name: &str, text: &Text<'_>) -> Result<Database, DbcError> {
     for statement in &statements {
         builder.detail(statement)?;
     }
-    Ok(builder.finish(notes(text, &statements)))
-}
-
-fn keyword_of<'a>(statement: &Statement<'a>) -> &'a str {
-    let end = statement.text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    &statement.text[..end.unwrap_or(statement.text.len())]
-}
-
-/// How the file is written, as far as it is not how most are.
-fn notes(text: &Text<'_>, statements: &[Statement<'_>]) -> Vec<(Code, Place, String)> {
-    let mut notes = Vec::new();
-    if text.has_mark {
-        let place = Place { line: 1, column: 1 };
-        notes.push((Code::ByteOrderMark, place, "the file begins with a byte order mark".to_owned()));
-    }
-    if let Some(line) = text.carriage_return {
-        notes.push((Code::CarriageReturns, Place { line, column: 0 }, "lines end with a carriage return".to_owned()));
-    }
-    if let Some(place) = text.code_page {
-        notes.push((Code::CodePage, place, "not UTF-8: taken for Windows code page 1252".to_owned()));
-    }
-    let there = |section: &&str| statements.iter().any(|statement| keyword_of(statement) == *section);
-    let missing: Vec<&str> = ["VERSION", "NS_", "BS_", "BU_"].into_iter().filter(|section| !there(section)).collect();
-    if !missing.is_empty() && !statements.is_empty() {
-        notes.push((Code::MissingSection, Place::default(), format!("the file has no {}", missing.join(", no "))));
-    }
-    notes
+    Ok(builder.finish(text.notes(&statements)))
 }
 
 pub(super) struct Builder {

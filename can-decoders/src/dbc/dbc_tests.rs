@@ -274,7 +274,7 @@ fn how_a_file_is_written_is_noted_with_its_place() {
     );
     assert_eq!(
         notes(whole.replace("A\n", "A\r\n").as_bytes())[0],
-        "carriage-returns f:5: lines end with a carriage return"
+        "carriage-returns f:5:7: lines end with a carriage return"
     );
     let code_page: Vec<u8> = whole.chars().map(|c| u8::try_from(c).unwrap()).collect();
     assert_eq!(notes(&code_page)[0], "code-page-1252 f:7:33: not UTF-8: taken for Windows code page 1252");

@@ -51,9 +51,14 @@ pub(crate) struct Statement<'a> {
     pub column: usize,
 }
 
-impl Statement<'_> {
+impl<'a> Statement<'a> {
     pub(crate) fn place(&self) -> Place {
         Place { line: self.line, column: self.column }
+    }
+
+    /// Its keyword as it is written.
+    pub(crate) fn word(&self) -> &'a str {
+        &self.text[..word_end(self.text.as_bytes(), 0)]
     }
 }
 

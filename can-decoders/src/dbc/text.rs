@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::code::Code;
 use super::model::Place;
+use super::statement::Statement;
 
 /// What Windows code page 1252 has in 0x80..0xA0; the other bytes are Latin-1. The five unassigned
 /// bytes become the replacement character: they can only be in comments and units.
@@ -18,8 +20,8 @@ pub(crate) struct Text<'a> {
     pub(crate) text: Cow<'a, str>,
     /// It began with UTF-8's byte order mark.
     pub(crate) has_mark: bool,
-    /// The first line that ended with a carriage return.
-    pub(crate) carriage_return: Option<usize>,
+    /// The first carriage return.
+    pub(crate) carriage_return: Option<Place>,
     /// The first character that is not UTF-8, so that all was taken for code page 1252.
     pub(crate) code_page: Option<Place>,
 }
@@ -35,7 +37,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Text<'_> {
             (Cow::Owned(text), Some(place(&bytes[..error.valid_up_to()])))
         }
     };
-    let carriage_return = memchr::memchr(b'\r', bytes).map(|at| place(&bytes[..at]).line);
+    let carriage_return = memchr::memchr(b'\r', bytes).map(|at| place(&bytes[..at]));
     let text = match carriage_return {
         None => text,
         Some(_) => Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")),
@@ -45,9 +47,41 @@ pub(crate) fn decode(bytes: &[u8]) -> Text<'_> {
 
 /// Where the byte after these is.
 fn place(before: &[u8]) -> Place {
-    let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-    Place { line: memchr::memchr_iter(b'\n', before).count() + 1, column }
+    let mut place = Place { line: 1, column: 1 };
+    let mut start = 0;
+    for at in memchr::memchr2_iter(b'\n', b'\r', before) {
+        // Of a carriage return and a line feed, the second ends the line.
+        if before[at] == b'\n' || before.get(at + 1).is_some_and(|next| *next != b'\n') {
+            place.line += 1;
+            start = at + 1;
+        }
+    }
+    place.column += String::from_utf8_lossy(&before[start..]).chars().count();
+    place
+}
+
+impl Text<'_> {
+    /// How the file is written, as far as it is not how most are.
+    pub(super) fn notes(&self, statements: &[Statement<'_>]) -> Vec<(Code, Place, String)> {
+        let mut notes = Vec::new();
+        let mut note = |code, place, text: &str| notes.push((code, place, text.to_owned()));
+        if self.has_mark {
+            note(Code::ByteOrderMark, Place { line: 1, column: 1 }, "the file begins with a byte order mark");
+        }
+        if let Some(place) = self.carriage_return {
+            note(Code::CarriageReturns, place, "lines end with a carriage return");
+        }
+        if let Some(place) = self.code_page {
+            note(Code::CodePage, place, "not UTF-8: taken for Windows code page 1252");
+        }
+        let there = |section: &&str| statements.iter().any(|statement| statement.word() == *section);
+        let missing: Vec<&str> =
+            ["VERSION", "NS_", "BS_", "BU_"].into_iter().filter(|section| !there(section)).collect();
+        if !missing.is_empty() && !statements.is_empty() {
+            note(Code::MissingSection, Place::default(), &format!("the file has no {}", missing.join(", no ")));
+        }
+        notes
+    }
 }
 
 fn cp1252(byte: u8) -> char {
@@ -70,6 +104,16 @@ mod tests {
     #[test]
     fn mark_and_carriage_returns_go() {
         assert_eq!(decode(b"\xEF\xBB\xBFa\r\nb\rc\n").text, "a\nb\nc\n");
+    }
+
+    #[test]
+    fn places_whatever_ends_the_lines() {
+        for end in ["\n", "\r\n", "\r"] {
+            let bytes = ["°C", "", "x"].join(end);
+            let before = [bytes.as_bytes(), b"\xB0"].concat();
+            assert_eq!(decode(&before).code_page, Some(Place { line: 3, column: 2 }), "{end:?}");
+        }
+        assert_eq!(decode(b"ab\r\nc\r\n").carriage_return, Some(Place { line: 1, column: 3 }));
     }
 
     #[test]
