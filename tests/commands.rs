@@ -528,6 +528,26 @@ fn coverage_finds_what_is_not_described() {
     assert_eq!(out.lines().count(), 5, "{out}");
 }
 
+/// With the agent's configuration, a command judges values as the agent does.
+#[test]
+fn decode_takes_the_agents_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("car.toml");
+    let text = format!(
+        "[vehicle]\nid = \"car\"\n[[bus]]\nname = \"can0\"\ndbc = [{:?}]\n[[bus.validity.signal]]\nname = \"Motor.Gear\"\n\
+         error = [1]\n",
+        dbc()
+    );
+    std::fs::write(&config, text).unwrap();
+    let log = b"(1.0) can0 100#A00F140001FF9C00\n";
+    let decoded = |options: &[&str]| good(&run_with_input(&[&["decode", "-"], options].concat(), log));
+    assert!(decoded(&["--dbc", &dbc()]).contains("\"Gear\":1.0"));
+    assert!(decoded(&["-c", arg(&config)]).contains("\"invalid\":{\"Gear\":\"error\"}"));
+    for wrong in [&["decode", "-"][..], &["decode", "-", "-c", arg(&config), "--dbc", &dbc()]] {
+        assert_eq!(run(wrong).status.code(), Some(2));
+    }
+}
+
 /// A parameter group of J1939 has come whoever sent it; a bus that is named and silent is told.
 #[test]
 fn coverage_knows_parameter_groups_and_silent_buses() {

@@ -6,7 +6,7 @@ use can_decoders::integrity::Counters;
 use can_decoders::{CanId, Decoded, Fit, Frame, FrameKind, MessageIndex, Plan, Sample, Validity};
 use clap::{Args, ValueEnum};
 
-use super::inputs::Recording;
+use super::inputs::{Description, Recording};
 use super::number::{write_number, write_seconds};
 use super::{CliError, inputs};
 use crate::source::Frames;
@@ -15,9 +15,8 @@ use crate::source::Frames;
 pub(super) struct DecodeArgs {
     #[command(flatten)]
     recording: Recording,
-    /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
-    #[arg(long = "dbc", value_name = "FILE", required = true)]
-    dbc: Vec<String>,
+    #[command(flatten)]
+    description: Description,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -39,7 +38,7 @@ enum Format {
 }
 
 pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
-    let catalog = inputs::catalog(&args.dbc)?;
+    let catalog = args.description.catalog()?;
     let mut log = args.recording.open(&catalog)?;
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if matches!(args.format, Format::Csv) {

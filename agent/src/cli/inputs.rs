@@ -6,12 +6,36 @@ use can_decoders::log::{Options, UtcOffset};
 use clap::Args;
 
 use super::CliError;
-use crate::config::load_plan;
+use crate::config::{Config, load_plan};
 use crate::engine::{ANY_BUS, Bus, Catalog};
 use crate::source::Log;
 
-/// The buses that `--dbc FILE` and `--dbc BUS=FILE` describe: a file without a bus is for all buses that have none.
-pub(super) fn catalog(args: &[String]) -> Result<Catalog, CliError> {
+/// What describes the buses, as all commands take it.
+#[derive(Debug, Args)]
+pub(super) struct Description {
+    /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
+    #[arg(long = "dbc", value_name = "FILE", required_unless_present = "config")]
+    dbc: Vec<String>,
+    /// The agent's configuration instead: its DBC files, and what it says of valid values.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "dbc")]
+    config: Option<PathBuf>,
+}
+
+impl Description {
+    /// The buses. A DBC file without a bus is for all that have none.
+    pub(super) fn catalog(&self) -> Result<Catalog, CliError> {
+        match &self.config {
+            None => catalog(&self.dbc),
+            Some(file) => {
+                let config = Config::load(file)?;
+                warn_all(&config.warnings);
+                Ok(config.engine.catalog)
+            }
+        }
+    }
+}
+
+fn catalog(args: &[String]) -> Result<Catalog, CliError> {
     let mut groups: Vec<(String, Vec<PathBuf>)> = Vec::new();
     for arg in args {
         let (bus, file) = match arg.split_once('=') {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::inputs::Recording;
+use super::inputs::{Description, Recording};
 use super::number::{write_number, write_seconds};
 use super::{CliError, EventFormat, inputs};
 use crate::config::{Config, EngineConfig};
@@ -50,9 +50,8 @@ pub(super) struct ScoreArgs {
     /// The model's directory.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
-    #[arg(long = "dbc", value_name = "FILE", required = true)]
-    dbc: Vec<String>,
+    #[command(flatten)]
+    description: Description,
 }
 
 type Out = BufWriter<StdoutLock<'static>>;
@@ -226,7 +225,7 @@ fn pick_model(engine: &EngineConfig, name: Option<&str>) -> Result<PathBuf, CliE
 }
 
 pub(super) fn score(args: &ScoreArgs) -> Result<(), CliError> {
-    let catalog = inputs::catalog(&args.dbc)?;
+    let catalog = args.description.catalog()?;
     let (manifest, network) = model::load(&args.model)?;
     let mut engine = single_model(manifest.spec.clone(), network, catalog, &manifest.path)?;
     let mut columns = vec!["score".into()];

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::CliError;
-use crate::cli::inputs::{self, Recording};
+use crate::cli::inputs::{self, Description, Recording};
 use crate::engine::{ANY_BUS, Catalog};
 use crate::source::Frames;
 
@@ -20,9 +20,8 @@ const MAX_IDS: usize = 100_000;
 pub(in crate::cli) struct CoverageArgs {
     #[command(flatten)]
     recording: Recording,
-    /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
-    #[arg(long = "dbc", value_name = "FILE", required = true)]
-    dbc: Vec<String>,
+    #[command(flatten)]
+    description: Description,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -113,7 +112,7 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &CoverageArgs) -> Result<(), CliError> {
-    let catalog = inputs::catalog(&args.dbc)?;
+    let catalog = args.description.catalog()?;
     let mut log = args.recording.open(&catalog)?;
     let mut seen: HashMap<(BusId, CanId), Seen> = HashMap::new();
     let mut left_out = 0_u64;
