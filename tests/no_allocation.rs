@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use can_decoders::log::{LogWriter, Options};
-use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan};
+use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan, Sample};
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
     Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Function, HealthSpec, Mode, ModelFeature,
@@ -172,17 +172,26 @@ fn a_frame_without_an_event_takes_no_memory() {
 fn decoding_takes_no_memory() {
     let catalog = catalog();
     let frames = drive(10);
-    let mut signals = 0;
+    let (mut signals, mut written) = (0, 0);
+    let most = catalog.buses().iter().map(|bus| bus.plan.most_signals()).max();
+    let mut buffer = vec![Sample::default(); most.unwrap()];
     let taken = measure(|| {
         for frame in &frames {
             let Some(bus) = catalog.route(frame.bus) else { continue };
             let plan = &catalog.buses()[bus].plan;
             let Some(message) = plan.find(frame.id) else { continue };
             signals += plan.decode(message, frame.payload()).signals().filter(|sample| !sample.value.is_nan()).count();
+            written += plan
+                .decode_frame(message, frame)
+                .write(&mut buffer)
+                .iter()
+                .filter(|sample| !sample.value.is_nan())
+                .count();
         }
     });
     assert_eq!(taken.count_total, 0);
     assert!(signals > 10_000, "{signals} signals");
+    assert!(written > 10_000, "{written} signals");
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(crate) struct Step {
     sign: u64,
     /// Where its 8 bytes begin.
     at: u16,
-    /// Bytes that a payload needs for it; more than a payload has when it is not of this form.
+    /// Bytes that a payload needs for it; 0 when it is not of this form.
     end: u16,
     left: u8,
     right: u8,

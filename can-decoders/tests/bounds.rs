@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
+use can_decoders::dbc::Warning;
 use can_decoders::{Database, Plan};
 
 /// A message with as many signals as are read, all of one name.
@@ -64,6 +65,30 @@ fn comments_and_long_names_of_thousands_of_signals_are_kept_once() {
     let text = "x".repeat(10_000);
     assert_linear(&namesakes(""), &format!("CM_ SG_ 1 A \"{text}\";\n"));
     assert_linear(&namesakes(""), &format!("BA_ \"SystemSignalLongSymbol\" SG_ 1 A \"{text}\";\n"));
+}
+
+/// What is said about signals names them, and names can be as long as the file.
+#[test]
+fn what_is_said_of_thousands_of_signals_is_bounded() {
+    let name = "M".repeat(500_000);
+    let mut text = format!("BO_ 1 {name}: 8 N\n");
+    for n in 0..4000 {
+        text.push_str(&format!(" SG_ S{n} : 0|8@1+ (1,0) [0|65535] \"\" N\n"));
+    }
+    text.push_str("\nBA_DEF_ SG_ \"OutriderCounter\" INT 0 1000000;\n");
+    for n in 0..4000 {
+        text.push_str(&format!("BA_ \"OutriderCounter\" SG_ 1 S{n} 1000;\n"));
+    }
+    let said = |messages: &[Warning]| {
+        assert_eq!(messages.len(), 1001);
+        assert_eq!(messages[1000].text, "3000 more warnings");
+        assert!(messages.iter().all(|message| message.text.len() < 600));
+    };
+    let database = Database::parse("h", text.as_bytes()).unwrap();
+    // The first is about the file: it has no sections.
+    said(&database.notes()[1..]);
+    let of_file = database.warnings().len();
+    said(&Plan::compile(&[database]).warnings()[of_file..]);
 }
 
 #[test]

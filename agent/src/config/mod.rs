@@ -325,8 +325,10 @@ fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Resul
             rate.as_ref().map(|rate| reader.in_range(key, rate, 1_000..=20_000_000)).transpose()
         };
         let rules = validity::rules(reader, &entry.validity)?;
-        let plan = Plan::compile_with(&databases, &rules)
-            .map_err(|error| reader.error(&entry.name, format!("bus.validity of {name}: {error}")))?;
+        let plan = Plan::compile_with(&databases, &rules).map_err(|error| {
+            let place = entry.validity.place(&error).unwrap_or(&entry.name);
+            reader.error(place, format!("bus.validity of {name}: {error}"))
+        })?;
         warn(&plan, warnings);
         buses.push(Bus {
             bitrate: rate("bus.bitrate", &entry.bitrate)?,

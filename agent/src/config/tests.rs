@@ -159,6 +159,8 @@ fn mistakes_about_validity_are_named() {
         ("CRC-8/SAE-J1850", "CRC-9", "bus.validity.checksum.algorithm = \"CRC-9\": no checksum is called like this"),
         ("Motor.SUM", "SUM", "bus.validity.checksum.signal = \"SUM\": write Message.Signal"),
         ("Motor.SUM", "Motor.CRC", "bus.validity of can0: there is no signal CRC in message Motor"),
+        ("Motor.SUM", "Engine.SUM", "there is no message Engine"),
+        ("max = 6000", "error = [70000]", "its bits cannot have such raw values"),
         ("*.COUNT", "*.COUNTER", "there is no signal COUNTER in message *"),
         ("max_jump = 2", "max_jump = 0", "a counter goes on by at least 1"),
         ("prefix = [1, 2]", "suffix = [1]\nsuffix_by_counter = [0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]", "not both"),
@@ -168,6 +170,12 @@ fn mistakes_about_validity_are_named() {
     for (good, bad, expected) in cases {
         let error = with_validity(&VALIDITY.replace(good, bad)).unwrap_err();
         let ConfigError::Invalid { line, message, .. } = &error else { panic!("{error}") };
-        assert!(message.contains(expected) && *line >= 6, "{error}");
+        assert!(message.contains(expected), "{error}");
+        // At the mistake, or at the name in the table's first line.
+        let text = GOOD.replace("dbc = [\"car.dbc\"]\n", &VALIDITY.replace(good, bad));
+        let table = text.lines().take(*line).collect::<Vec<_>>().join("\n");
+        let table = table.rsplit("[[bus").next().unwrap();
+        let rest: String = text.lines().skip(line - 1).take(3).collect();
+        assert!((table.to_owned() + &rest).contains(bad.lines().next().unwrap()), "{error}: {table}");
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use can_decoders::integrity::{ChecksumRule, CounterRule, Suffix};
-use can_decoders::validity::{J1939, Rules, SignalRule, Trust};
+use can_decoders::validity::{J1939, RuleError, Rules, SignalRule, Trust};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -87,6 +87,24 @@ struct RawCounter {
 
 const fn one() -> u32 {
     1
+}
+
+impl Raw {
+    /// The name in the rule that an error is about; counters and checksums are looked at before signals.
+    pub(super) fn place(&self, error: &RuleError) -> Option<&Spanned<String>> {
+        let counters = self.counters.iter().map(|entry| &entry.signal);
+        let checksums = self.checksums.iter().map(|entry| &entry.signal);
+        let mut names = counters.chain(checksums).chain(self.signals.iter().map(|entry| &entry.name));
+        names.find(|name| {
+            let Some((of, name)) = name.get_ref().split_once('.') else { return false };
+            match error {
+                RuleError::NoMessage { message } => of == message,
+                RuleError::NoSignal { message, signal } => of == &**message && name == signal,
+                RuleError::Unfit { message, signal, .. } => (of == &**message || of == "*") && name == &**signal,
+                _ => false,
+            }
+        })
+    }
 }
 
 /// What it means.

@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(database) = Database::parse("fuzz.dbc", bytes) else { return };
+    assert!(database.notes().len() < 2100);
     let plan = Plan::compile(&[database]);
+    assert!(plan.warnings().len() < 2100);
     let mut buffer = vec![Sample::default(); plan.most_signals()];
     let payload = [0xA5; 64];
     for message in plan.messages() {

@@ -7,7 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use self::checks::Checks;
-use crate::dbc::{Code, Database, MessageDef, Multiplexing, SignalDef, Warning};
+use crate::dbc::{Code, Database, MessageDef, Multiplexing, SignalDef, Warnings};
 use crate::index::{IdIndex, fixed_bits};
 use crate::names::Names;
 use crate::op::Op;
@@ -72,6 +72,8 @@ struct Compiler<'a> {
     shared: SharedRanges,
     vocabulary: Vocabulary,
     checks: Checks,
+    /// By database.
+    warnings: Vec<Warnings>,
 }
 
 impl<'a> Compiler<'a> {
@@ -101,56 +103,51 @@ impl<'a> Compiler<'a> {
             shared: SharedRanges::new(),
             vocabulary: Vocabulary::new(rules),
             checks: Checks::default(),
+            warnings: databases.iter().map(|database| Warnings::new(database.name.clone())).collect(),
         }
     }
 
     fn compile(mut self, databases: &[Database]) -> (Plan, Checks) {
         let mut owners: HashMap<u32, &str> = HashMap::new();
-        let mut used: Vec<(&Database, &MessageDef)> = Vec::new();
-        for database in databases {
+        let mut used: Vec<(usize, &MessageDef)> = Vec::new();
+        for (file, database) in databases.iter().enumerate() {
             for message in database.messages() {
                 if let Some(owner) = owners.get(&message.id.to_bits()) {
-                    let text =
-                        format!("message {} ({}): {owner} describes it too and is used", message.name, message.id);
-                    self.warn(Code::DuplicateIdentifier, database, message, text);
+                    self.warnings[file].add(
+                        Code::DuplicateIdentifier,
+                        message.place,
+                        format_args!("message {} ({}): {owner} describes it too and is used", message.name, message.id),
+                    );
                     continue;
                 }
                 owners.insert(message.id.to_bits(), database.name());
-                used.push((database, message));
+                used.push((file, message));
             }
         }
         let mut names = Names::new(used.iter().map(|(_, message)| &message.name));
-        for (database, message) in used {
+        for (file, message) in used {
             let mut name = message.name.clone();
             if !names.give(&name) {
                 name = names.make(&message.name, message.id);
-                let text = format!("message {} has the name of another: it is called {name}", message.name);
-                self.warn(Code::DuplicateMessage, database, message, text);
+                let text = format_args!("message {} has the name of another: it is called {name}", message.name);
+                self.warnings[file].add(Code::DuplicateMessage, message.place, text);
             }
-            self.message(name, database, message);
+            self.message(name, file, message);
         }
+        self.plan.warnings.extend(self.warnings.into_iter().flat_map(Warnings::finish));
         self.plan.index = IdIndex::new(self.plan.messages.iter().map(|m| (m.id, m.is_j1939)));
         (self.plan, self.checks)
     }
 
-    fn warn(&mut self, code: Code, database: &Database, message: &MessageDef, text: String) {
-        self.plan.warnings.push(Warning { code, file: database.name.clone(), place: message.place, text });
-    }
-
-    fn message(&mut self, name: Arc<str>, database: &Database, message: &MessageDef) {
+    fn message(&mut self, name: Arc<str>, file: usize, message: &MessageDef) {
         let index = MessageIndex(number(self.plan.messages.len()));
         let first = number(self.plan.signals.len());
         let by_anybody = self.is_j1939(message) && fixed_bits(message.id, true) & 0xFF == 0;
         for signal in &message.signals {
             self.signal(&name, signal, message, index, first);
             if let Err(reason) = self.checks.signal(index.0, signal, by_anybody) {
-                let text = format!("signal {} of message {name} is not checked: {reason}", signal.name);
-                self.plan.warnings.push(Warning {
-                    code: Code::Integrity,
-                    file: database.name.clone(),
-                    place: signal.place,
-                    text,
-                });
+                let text = format_args!("signal {} of message {name} is not checked: {reason}", signal.name);
+                self.warnings[file].add(Code::Integrity, signal.place, text);
             }
         }
         let steps = &self.plan.steps[first as usize..];

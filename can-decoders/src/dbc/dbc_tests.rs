@@ -252,8 +252,8 @@ fn hostile_files_neither_overflow_the_stack_nor_flood_the_warnings() {
     }
     let many: String = (0..5000).map(|n| format!("VAL_ 9 S{n} 0 \"\" ;\n")).collect();
     let database = Database::parse("h", many.as_bytes()).unwrap();
-    assert_eq!(database.warnings().len(), MAX_WARNINGS + 1);
-    assert_eq!(database.warnings()[MAX_WARNINGS].text, "4000 more warnings");
+    assert_eq!(database.warnings().len(), warnings::MAX_WARNINGS + 1);
+    assert_eq!(database.warnings()[warnings::MAX_WARNINGS].text, "4000 more warnings");
 }
 
 #[test]

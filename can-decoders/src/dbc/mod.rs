@@ -24,6 +24,8 @@ mod warnings;
 
 pub use code::Code;
 pub use error::DbcError;
+pub(crate) use warnings::Warnings;
+
 pub use model::{ByteOrder, Encoding, Labels, MessageDef, Multiplexing, Place, Ranges, SignalDef, Warning};
 
 use std::fs::File;
@@ -34,9 +36,6 @@ use std::sync::Arc;
 /// Largest DBC file that is accepted, in bytes. The largest real ones seen are below 1 MiB; the worst
 /// that can be made of this many bytes takes about thirty times as much memory.
 pub const MAX_BYTES: usize = 8 * 1024 * 1024;
-
-/// Warnings kept for one file; the rest is counted in a last one.
-pub(crate) const MAX_WARNINGS: usize = 1000;
 
 /// The messages that a DBC file describes.
 #[derive(Debug, Clone)]
@@ -88,20 +87,22 @@ impl Database {
     /// What is good to know and nothing is wrong with: how the file is written (byte order mark, carriage returns, code
     /// page, missing sections), and ranges that are not believed ([`crate::validity`]). Found anew at each call.
     pub fn notes(&self) -> Vec<Warning> {
-        let mut notes = self.notes.clone();
+        let mut doubts = Warnings::new(self.name.clone());
         for message in &self.messages {
             for signal in &message.signals {
                 let Some((min, max)) = signal.doubted_range() else { continue };
                 let why = if min < max { "which its bits cannot express" } else { "which leaves no choice" };
-                let text = format!(
-                    "signal {} of message {} has the range [{min}|{max}], {why}: it is not checked",
-                    signal.name, message.name
+                doubts.add(
+                    Code::UncheckedRange,
+                    signal.place,
+                    format_args!(
+                        "signal {} of message {} has the range [{min}|{max}], {why}: it is not checked",
+                        signal.name, message.name
+                    ),
                 );
-                let (code, file) = (Code::UncheckedRange, self.name.clone());
-                notes.push(Warning { code, file, place: signal.place, text });
             }
         }
-        notes
+        [self.notes.clone(), doubts.finish()].concat()
     }
 
     /// What is odd in the file but does not keep it from being used.

@@ -3,26 +3,28 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use super::MAX_WARNINGS;
 use super::code::Code;
 use super::model::{Place, Warning};
+
+/// Warnings kept for one file; the rest is counted in a last one.
+pub(super) const MAX_WARNINGS: usize = 1000;
 
 /// Longest text, in bytes: names come from the file and can be a megabyte long.
 const MAX_TEXT: usize = 500;
 
 /// The first [`MAX_WARNINGS`]; the rest is only counted, and its texts are never made.
-pub(super) struct Warnings {
+pub(crate) struct Warnings {
     file: Arc<str>,
     kept: Vec<Warning>,
     suppressed: usize,
 }
 
 impl Warnings {
-    pub(super) fn new(file: Arc<str>) -> Self {
+    pub(crate) fn new(file: Arc<str>) -> Self {
         Self { file, kept: Vec::new(), suppressed: 0 }
     }
 
-    pub(super) fn add(&mut self, code: Code, place: Place, text: fmt::Arguments<'_>) {
+    pub(crate) fn add(&mut self, code: Code, place: Place, text: fmt::Arguments<'_>) {
         if self.kept.len() >= MAX_WARNINGS {
             self.suppressed += 1;
             return;
@@ -35,7 +37,7 @@ impl Warnings {
     }
 
     /// In the order of the file, those about the whole of it last.
-    pub(super) fn finish(mut self) -> Vec<Warning> {
+    pub(crate) fn finish(mut self) -> Vec<Warning> {
         if self.suppressed > 0 {
             let text = format!("{} more warnings", self.suppressed);
             self.kept.push(Warning { code: Code::More, file: self.file, place: Place::default(), text });

@@ -13,6 +13,9 @@ use crate::dbc::Labels;
 /// Runs of one table that are believed. A table that says so of more is not about values.
 const MAX_RUNS: usize = 16;
 
+/// Words that turn what follows into its opposite, as in "no internal error".
+const DENIALS: [&str; 9] = ["no", "not", "non", "without", "kein", "keine", "keinen", "nicht", "ohne"];
+
 /// What a label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -67,16 +70,19 @@ impl Vocabulary {
         runs
     }
 
-    /// What a label says: it is one of the names, or ends with one.
+    /// What a label says: it is one of the names, or ends with one and does not deny it before.
     fn meaning(&self, label: &str) -> Option<Meaning> {
         let label = plain(label);
-        let ends = |name: &String| {
-            label.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(' '))
+        let says = |name: &String| {
+            let before = label.strip_suffix(name.as_str());
+            before.is_some_and(|before| {
+                (before.is_empty() || before.ends_with(' ')) && !before.split(' ').any(|word| DENIALS.contains(&word))
+            })
         };
-        if self.missing.iter().any(ends) {
+        if self.missing.iter().any(says) {
             return Some(Meaning::Missing);
         }
-        self.wrong.iter().any(ends).then_some(Meaning::Wrong)
+        self.wrong.iter().any(says).then_some(Meaning::Wrong)
     }
 
     /// True when a label has one of the names in it.

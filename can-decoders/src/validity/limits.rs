@@ -40,7 +40,7 @@ impl Limits {
         }
     }
 
-    /// Judges a value. `signed` is the raw value, sign-extended.
+    /// Judges a value. `raw` is the signal's, sign-extended where it is signed.
     #[cold]
     pub(crate) fn judge(&self, table: &[Pattern], raw: i64, value: f64) -> Validity {
         if !value.is_finite() {

@@ -38,7 +38,8 @@ pub struct Rules {
     /// Which messages are J1939's.
     pub j1939: J1939,
     /// Labels that say "not available": these, or such that end with one of these (`ALC_SNA`), whatever their case, `_` and
-    /// other signs like a blank. Of signals of 2 bits and more.
+    /// other signs like a blank; not with a "no", "not" or the like before. Of signals of 2 bits and more. A table that says so
+    /// of more than 16 separate runs of raw values is not believed.
     pub not_available_labels: Vec<String>,
     /// Labels that say "error", in the same way, where they are at one of the two topmost raw values: elsewhere a label
     /// like this is a state like others.

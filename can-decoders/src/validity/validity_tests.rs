@@ -241,6 +241,12 @@ fn labels_end_with_what_they_say() {
         ("Angle_INVALID", Error),
         ("Init", Error),
         ("Faulty", Error),
+        ("No_error", Valid),
+        ("no internal fault", Valid),
+        ("not invalid", Valid),
+        ("Kein Fehler", Valid),
+        ("Node_Error", Error),
+        ("No SNA", Valid),
     ] {
         assert_eq!(judge(unsigned, 255, label), expected, "{label}");
     }
