@@ -54,6 +54,22 @@ pub(crate) fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// A file under `tests/data`.
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
+}
+
+/// The description that belongs to `small.log` there.
+pub(crate) fn dbc() -> String {
+    arg(&data("small.dbc")).to_owned()
+}
+
+/// The exit code and both texts.
+pub(crate) fn ended(output: &Output) -> (Option<i32>, String, String) {
+    let (out, err) = texts(output);
+    (output.status.code(), out, err)
+}
+
 /// The data folder shared between checkouts, where there is one.
 pub(crate) fn shared_data() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
