@@ -157,9 +157,11 @@ impl<'a> Decoded<'a> {
             plan: self.plan,
             payload: self.payload,
             words: self.words,
+            message: self.message,
             next: self.head.first,
             steps: self.steps().iter(),
             form: self.form(),
+            picks: None,
             selector: None,
             verdict: self.verdict,
         }
@@ -186,7 +188,7 @@ impl<'a> Decoded<'a> {
         let count = match self.form() {
             Form::Near => self.signals().write_plain::<true>(out),
             Form::Far => self.signals().write_plain::<false>(out),
-            Form::Any => self.signals().write_any(out),
+            Form::Listed | Form::Any => self.signals().write_any(out),
         };
         &out[..count]
     }
@@ -209,18 +211,21 @@ pub struct Samples<'a> {
     plan: &'a Plan,
     payload: &'a [u8],
     words: Words,
+    message: MessageIndex,
     /// The signals still to come, of which `next` is the first.
     steps: std::slice::Iter<'a, Step>,
     next: u32,
     /// Other than [`Form::Any`] only when the payload holds all signals and the frame is good.
     form: Form,
     verdict: Validity,
+    /// Of [`Form::Listed`], the signals still to come, once they were asked for; `steps` and `next` stay as they are.
+    picks: Option<std::slice::Iter<'a, u16>>,
     /// The multiplexor asked for last and its raw value when it is in the frame: signals that one
     /// multiplexor selects usually follow each other.
     selector: Option<(u32, Option<u64>)>,
 }
 
-impl Samples<'_> {
+impl<'a> Samples<'a> {
     /// A signal that is in the frame, is not odd, and that the payload holds.
     #[inline]
     fn plain<const NEAR: bool>(&self, step: &Step, index: u32) -> Sample {
@@ -258,6 +263,36 @@ impl Samples<'_> {
         Some(sample)
     }
 
+    /// The signals of [`Form::Listed`], by their place in `steps`.
+    fn picks(&self) -> std::slice::Iter<'a, u16> {
+        let bits = |selector| self.plan.op(selector).bits(&self.words, self.payload);
+        self.picks.clone().unwrap_or_else(|| self.plan.choices.picks(self.message.0, bits).iter())
+    }
+
+    #[inline]
+    fn picked(&self, pick: u16) -> Sample {
+        self.plain::<false>(&self.steps.as_slice()[usize::from(pick)], self.next + u32::from(pick))
+    }
+
+    /// As [`Samples::next`], where it is not plain which signals are there.
+    #[inline(never)]
+    fn next_any(&mut self) -> Option<Sample> {
+        if self.form == Form::Listed {
+            let mut picks = self.picks();
+            let pick = picks.next();
+            self.picks = Some(picks);
+            return pick.map(|pick| self.picked(*pick));
+        }
+        loop {
+            let step = self.steps.next()?;
+            let index = self.next;
+            self.next += 1;
+            if let Some(sample) = self.any(step, index) {
+                return Some(sample);
+            }
+        }
+    }
+
     #[inline]
     fn write_plain<const NEAR: bool>(&self, out: &mut [Sample]) -> usize {
         for ((slot, step), index) in out.iter_mut().zip(self.steps.as_slice()).zip(self.next..) {
@@ -277,6 +312,9 @@ impl Samples<'_> {
 
     #[inline(never)]
     fn fold_any<B, F: FnMut(B, Sample) -> B>(mut self, start: B, mut f: F) -> B {
+        if self.form == Form::Listed {
+            return self.picks().fold(start, |all, pick| f(all, self.picked(*pick)));
+        }
         let mut all = start;
         while let Some(step) = self.steps.next() {
             let index = self.next;
@@ -291,6 +329,13 @@ impl Samples<'_> {
     #[inline(never)]
     fn write_any(self, out: &mut [Sample]) -> usize {
         let mut count = 0;
+        if self.form == Form::Listed {
+            for (slot, pick) in out.iter_mut().zip(self.picks()) {
+                *slot = self.picked(*pick);
+                count += 1;
+            }
+            return count;
+        }
         for (slot, sample) in out.iter_mut().zip(self) {
             *slot = sample;
             count += 1;
@@ -338,21 +383,17 @@ impl Iterator for Samples<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Sample> {
-        loop {
+        if matches!(self.form, Form::Near | Form::Far) {
             let step = self.steps.next()?;
             let index = self.next;
             self.next += 1;
-            if self.form != Form::Any {
-                return Some(self.plain::<false>(step, index));
-            }
-            if let Some(sample) = self.any(step, index) {
-                return Some(sample);
-            }
+            return Some(self.plain::<false>(step, index));
         }
+        self.next_any()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.steps.len();
+        let left = if self.form == Form::Listed { self.picks().len() } else { self.steps.len() };
         (if self.form == Form::Any { 0 } else { left }, Some(left))
     }
 
@@ -363,9 +404,9 @@ impl Iterator for Samples<'_> {
             Form::Near => self.fold_plain::<true, B>(start, f),
             Form::Far => self.fold_plain::<false, B>(start, f),
             // Put together anew, so that where all is plain nothing of it has to be in memory.
-            Form::Any => {
-                let Self { plan, payload, words, steps, next, form, verdict, selector } = self;
-                Self { plan, payload, words, steps, next, form, verdict, selector }.fold_any(start, f)
+            Form::Listed | Form::Any => {
+                let Self { plan, payload, words, message, steps, next, form, verdict, picks, selector } = self;
+                Self { plan, payload, words, message, steps, next, form, verdict, picks, selector }.fold_any(start, f)
             }
         }
     }

@@ -73,6 +73,7 @@
 
 #![forbid(unsafe_code)]
 
+mod choice;
 mod compile;
 pub mod dbc;
 pub mod decode;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::choice::{Choices, admits};
 use crate::dbc::{Labels, Warning};
 use crate::decode::Decoded;
 use crate::frame::{CanId, Frame};
@@ -131,6 +132,8 @@ pub(crate) enum Form {
     Near,
     /// As `Near`, but some are further back.
     Far,
+    /// As `Far` but for multiplexing: [`Choices`] has a list of those that are there.
+    Listed,
     /// Nothing.
     Any,
 }
@@ -153,6 +156,7 @@ pub struct Plan {
     pub(crate) gate_of: Vec<u32>,
     pub(crate) gates: Vec<Gate>,
     pub(crate) ranges: Vec<(u64, u64)>,
+    pub(crate) choices: Choices,
     pub(crate) limits: Vec<Limits>,
     pub(crate) patterns: Vec<Pattern>,
     pub(crate) unchecked: Vec<SignalIndex>,
@@ -267,13 +271,7 @@ impl Plan {
     /// True when `raw` is one of the values that open the gate.
     #[inline]
     pub(crate) fn admits(&self, gate: &Gate, raw: u64) -> bool {
-        let ranges = &self.ranges[gate.ranges.start as usize..gate.ranges.end as usize];
-        if let [(low, high)] = ranges {
-            return (*low..=*high).contains(&raw);
-        }
-        // Sorted, with gaps between them: only the last that starts at or before `raw` can have it.
-        let after = ranges.partition_point(|(low, _)| *low <= raw);
-        after > 0 && raw <= ranges[after - 1].1
+        admits(&self.ranges[gate.ranges.start as usize..gate.ranges.end as usize], raw)
     }
 
     /// Judges a value that is not plainly valid.

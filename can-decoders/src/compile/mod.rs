@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use self::checks::Checks;
+use crate::choice::{Choices, Gates};
 use crate::dbc::{Code, Database, MessageDef, Multiplexing, SignalDef, Warnings};
 use crate::index::{IdIndex, fixed_bits};
 use crate::names::Names;
@@ -87,6 +88,7 @@ impl<'a> Compiler<'a> {
             gate_of: Vec::new(),
             gates: Vec::new(),
             ranges: Vec::new(),
+            choices: Choices::default(),
             limits: Vec::new(),
             patterns: Vec::new(),
             unchecked: Vec::new(),
@@ -150,18 +152,27 @@ impl<'a> Compiler<'a> {
                 self.warnings[file].add(Code::Integrity, signal.place, text);
             }
         }
-        let steps = &self.plan.steps[first as usize..];
-        self.plan.heads.push(Head {
+        let plan = &mut self.plan;
+        let steps = &plan.steps[first as usize..];
+        let of = &plan.gate_of[first as usize..];
+        let listed = plan.choices.add(&Gates { first, of, gates: &plan.gates, ranges: &plan.ranges });
+        plan.heads.push(Head {
             first,
             // A message has 4096 signals and 65,535 bytes at most.
             count: u16::try_from(steps.len()).unwrap_or(u16::MAX),
             size: u16::try_from(message.size).unwrap_or(u16::MAX),
             check: UNCHECKED,
             needed: steps.iter().map(Step::end).max().unwrap_or(0),
-            form: match (steps.iter().all(|s| s.is_open() && !s.is_odd()), steps.iter().all(Step::is_near)) {
-                (true, true) => Form::Near,
-                (true, false) => Form::Far,
-                (false, _) => Form::Any,
+            form: if steps.iter().any(Step::is_odd) {
+                Form::Any
+            } else if listed {
+                Form::Listed
+            } else if !steps.iter().all(Step::is_open) {
+                Form::Any
+            } else if steps.iter().all(Step::is_near) {
+                Form::Near
+            } else {
+                Form::Far
             },
         });
         self.plan.names.insert(name.clone(), index);
