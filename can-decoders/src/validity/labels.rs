@@ -13,8 +13,10 @@ use crate::dbc::Labels;
 /// Runs of one table that are believed. A table that says so of more is not about values.
 const MAX_RUNS: usize = 16;
 
-/// Words that turn what follows into its opposite, as in "no internal error".
+/// Words that turn the one that follows into its opposite.
 const DENIALS: [&str; 9] = ["no", "not", "non", "without", "kein", "keine", "keinen", "nicht", "ohne"];
+/// Of these, such that do so with others in between, as in "no internal error".
+const NOUN_DENIALS: [&str; 6] = ["no", "without", "kein", "keine", "keinen", "ohne"];
 
 /// What a label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,15 +75,18 @@ impl Vocabulary {
     /// What a label says: it is one of the names, or ends with one and does not deny it before.
     fn meaning(&self, label: &str) -> Option<Meaning> {
         let label = plain(label);
-        let says = |name: &String| {
-            let before = label.strip_suffix(name.as_str());
-            before.is_some_and(|before| {
-                (before.is_empty() || before.ends_with(' ')) && !before.split(' ').any(|word| DENIALS.contains(&word))
-            })
+        // What is before one of the names.
+        let before = |name: &String| {
+            let before = label.strip_suffix(name.as_str()).filter(|rest| rest.is_empty() || rest.ends_with(' '))?;
+            let denied = before.split_whitespace().next_back().is_some_and(|word| DENIALS.contains(&word));
+            (!denied).then_some(before)
         };
-        if self.missing.iter().any(says) {
+        // "No data, SNA" says it twice.
+        if self.missing.iter().any(|name| before(name).is_some()) {
             return Some(Meaning::Missing);
         }
+        let denies = |before: &str| before.split_whitespace().any(|word| NOUN_DENIALS.contains(&word));
+        let says = |name: &String| before(name).is_some_and(|before| !denies(before));
         self.wrong.iter().any(says).then_some(Meaning::Wrong)
     }
 

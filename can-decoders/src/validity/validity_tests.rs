@@ -247,6 +247,9 @@ fn labels_end_with_what_they_say() {
         ("Kein Fehler", Valid),
         ("Node_Error", Error),
         ("No SNA", Valid),
+        ("No data, SNA", NotAvailable),
+        ("no signal_not available", NotAvailable),
+        ("sensor not ready, fault", Error),
     ] {
         assert_eq!(judge(unsigned, 255, label), expected, "{label}");
     }
