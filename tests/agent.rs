@@ -272,7 +272,9 @@ fn kills_at_random_moments_lose_nothing_without_saying_so() {
     assert!(verdict.text.contains("cause restart: "), "{}", verdict.text);
     // A kill leaves numbers in doubt, and nothing else: no event that was stored is lost.
     assert!(
-        !["quota", "overflow", "rejected", "oversize", "corrupt", "storage"].iter().any(|c| verdict.text.contains(c))
+        !["quota", "overflow", "rejected", "oversize", "corrupt", "storage", "age", "wear"]
+            .iter()
+            .any(|c| verdict.text.contains(&format!("cause {c}:")))
     );
     let events = stage.recorder.events();
     let started = events.iter().filter(|e| e.kind == "agent").count();

@@ -11,7 +11,11 @@ fn event(class: Class, seq: u64) -> Vec<u8> {
 
 fn gap(ranges: &[(u64, u64)], seq: u64) -> Vec<u8> {
     let count = ranges.iter().map(|(a, b)| b - a + 1).sum();
-    encode(Class::Status, Body::Gap(Gap { lost: None, cause: LossCause::Quota, count, ranges: ranges.to_vec() }), seq)
+    encode(
+        Class::Status,
+        Body::Gap(Gap { lost: None, span: None, cause: LossCause::Quota, count, ranges: ranges.to_vec() }),
+        seq,
+    )
 }
 
 fn encode(class: Class, body: Body, seq: u64) -> Vec<u8> {

@@ -80,7 +80,7 @@ impl MemoryOutbox {
         if self.explains {
             let ranges = seqs.iter().map(|seq| (*seq, *seq)).collect();
             let count = u64::try_from(seqs.len()).unwrap();
-            let body = Body::Gap(Gap { lost: Some(lost), cause, count, ranges });
+            let body = Body::Gap(Gap { lost: Some(lost), span: None, cause, count, ranges });
             self.append(&Event { time_ns: 1, class: Class::Status, body }).unwrap();
             self.commit().unwrap();
         }

@@ -32,8 +32,8 @@ pub(super) fn run(command: &OutboxCommand) -> Result<(), CliError> {
     let (OutboxCommand::Stat(Dir { dir }) | OutboxCommand::List(Dir { dir }) | OutboxCommand::Export(Dir { dir })) =
         command;
     let inspection = Inspection::open(dir)?;
-    for (name, reason) in inspection.unreadable() {
-        tracing::warn!("{name} does not open: {reason}");
+    for name in inspection.damaged() {
+        tracing::warn!("{name} is damaged; what can be found in it is shown");
     }
     let mut out = BufWriter::new(io::stdout().lock());
     match command {

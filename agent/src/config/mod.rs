@@ -18,7 +18,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, Collector, Detector, Engine, HealthSpec, Mode};
-use crate::event::ModelState;
+use crate::event::{Class, ModelState};
 use crate::model::{self, ModelError};
 use crate::outbox::OutboxConfig;
 use crate::source::sim::ScheduledFault;
@@ -270,7 +270,25 @@ impl Config {
             None => None,
             Some(outbox) => {
                 let mib = reader.in_range("outbox.quota_mib", &outbox.quota_mib, 4..=16 << 10)?;
-                Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config: OutboxConfig::new(mib << 20) })
+                let kib = reader.in_range("outbox.memory_kib", &outbox.memory_kib, 64..=1 << 20)?;
+                let mut config = OutboxConfig::new(mib << 20);
+                config.memory_bytes = kib as usize * 1024;
+                let mib = reader.in_range("outbox.write_mib_per_day", &outbox.write_mib_per_day, 1..=16 << 20)?;
+                config.write_budget = Some(mib << 20);
+                let given = outbox.class;
+                let given = [given.critical, given.alert, given.status, given.telemetry, given.bulk];
+                for ((class, limits), given) in Class::ALL.into_iter().zip(&mut config.classes).zip(given) {
+                    limits.store = given.store.unwrap_or(limits.store);
+                    if let Some(kib) = &given.quota_kib {
+                        let key = format!("outbox.class.{class}.quota_kib");
+                        limits.quota_bytes = reader.in_range(&key, kib, 16..=16 << 20)? << 10;
+                    }
+                    if let Some(seconds) = &given.max_age_s {
+                        let key = format!("outbox.class.{class}.max_age_s");
+                        limits.max_age = Duration::from_secs(reader.in_range(&key, seconds, 60..=10 * 366 * 86_400)?);
+                    }
+                }
+                Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config })
             }
         };
         Ok(Self {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::validity;
+use crate::outbox::Durability;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +124,36 @@ pub(super) struct Outbox {
     pub(super) dir: String,
     #[serde(default = "default_quota_mib")]
     pub(super) quota_mib: Spanned<u64>,
+    #[serde(default = "default_memory_kib")]
+    pub(super) memory_kib: Spanned<u32>,
+    #[serde(default = "default_write_mib")]
+    pub(super) write_mib_per_day: Spanned<u64>,
+    #[serde(default)]
+    pub(super) class: Classes,
+}
+
+/// What holds for one class alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Classes {
+    #[serde(default)]
+    pub(super) critical: ClassLimits,
+    #[serde(default)]
+    pub(super) alert: ClassLimits,
+    #[serde(default)]
+    pub(super) status: ClassLimits,
+    #[serde(default)]
+    pub(super) telemetry: ClassLimits,
+    #[serde(default)]
+    pub(super) bulk: ClassLimits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClassLimits {
+    pub(super) store: Option<Durability>,
+    pub(super) quota_kib: Option<Spanned<u64>>,
+    pub(super) max_age_s: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -181,8 +212,16 @@ const fn one() -> f64 {
 fn default_receive_buffer_kib() -> Spanned<u32> {
     Spanned::new(0..0, 8192)
 }
+/// For a small eMMC (8 GB of 3,000 cycles) that is 16 years.
+fn default_write_mib() -> Spanned<u64> {
+    Spanned::new(0..0, 4096)
+}
+
 fn default_quota_mib() -> Spanned<u64> {
     Spanned::new(0..0, 64)
+}
+fn default_memory_kib() -> Spanned<u32> {
+    Spanned::new(0..0, 1024)
 }
 fn default_topic() -> Spanned<String> {
     Spanned::new(0..0, "outrider/{vehicle}/{class}".into())

@@ -179,3 +179,31 @@ fn mistakes_about_validity_are_named() {
         assert!((table.to_owned() + &rest).contains(bad.lines().next().unwrap()), "{error}: {table}");
     }
 }
+
+#[test]
+fn what_holds_for_a_class_of_the_outbox_is_its_own_table() {
+    use crate::outbox::Durability;
+    let classes = "quota_mib = 16\nwrite_mib_per_day = 100\n\n[outbox.class.telemetry]\nstore = \"always\"\nquota_kib = 2048\n\
+                   max_age_s = 86400\n\n[outbox.class.alert]\nstore = \"offline\"";
+    let (config, _dir) = load(&GOOD.replace("quota_mib = 16", classes));
+    let outbox = config.unwrap().outbox.unwrap().config;
+    assert_eq!((outbox.quota_bytes, outbox.write_budget), (16 << 20, Some(100 << 20)));
+    let [critical, alert, _, telemetry, bulk] = outbox.classes;
+    assert_eq!(
+        (critical.store, alert.store, bulk.store),
+        (Durability::Always, Durability::Offline, Durability::Offline)
+    );
+    assert_eq!((telemetry.store, telemetry.quota_bytes), (Durability::Always, 2 << 20));
+    assert_eq!((telemetry.max_age, bulk.max_age), (Duration::from_secs(86_400), Duration::MAX));
+    for (bad, key) in [
+        ("[outbox.class.telemetry]\nmax_age_s = 1", "outbox.class.telemetry.max_age_s = 1: it must be from 60"),
+        ("[outbox.class.bulk]\nquota_kib = 1", "outbox.class.bulk.quota_kib = 1: it must be from 16"),
+        ("write_mib_per_day = 0", "outbox.write_mib_per_day = 0: it must be from 1"),
+        ("[outbox.class.debug]\nquota_kib = 100", "unknown field `debug`"),
+        ("[outbox.class.bulk]\nstore = \"never\"", "unknown variant `never`"),
+    ] {
+        let (config, _dir) = load(&GOOD.replace("quota_mib = 16", &format!("quota_mib = 16\n{bad}")));
+        let error = config.unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}

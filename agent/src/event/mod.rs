@@ -254,6 +254,25 @@ pub enum LossCause {
     Corrupt,
     /// The disk refused to store them.
     Storage,
+    /// They waited for longer than their class may.
+    Age,
+    /// Storing them would have worn out the flash.
+    Wear,
+}
+
+impl LossCause {
+    /// All causes; a place here stands for the cause on disk.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Restart,
+        Self::Quota,
+        Self::Overflow,
+        Self::Rejected,
+        Self::Oversize,
+        Self::Corrupt,
+        Self::Storage,
+        Self::Age,
+        Self::Wear,
+    ];
 }
 
 /// Body of kind `gap`.
@@ -261,6 +280,9 @@ pub enum LossCause {
 pub struct Gap {
     /// Class of the lost events, null when it is not known or mixed.
     pub lost: Option<Class>,
+    /// Times of the earliest and the latest of them, nanoseconds since the Unix epoch; null when they are not known.
+    #[serde(default)]
+    pub span: Option<(u64, u64)>,
     /// Why.
     pub cause: LossCause,
     /// How many numbers the ranges hold.

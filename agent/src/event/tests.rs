@@ -60,6 +60,7 @@ fn samples() -> Vec<Event> {
             cause: LossCause::Quota,
             count: 3,
             lost: Some(Class::Telemetry),
+            span: Some((1, 2)),
             ranges: vec![(4, 5), (9, 9)],
         }),
         Body::Health(Health {
@@ -126,6 +127,8 @@ fn variants() -> Vec<Event> {
         LossCause::Oversize,
         LossCause::Corrupt,
         LossCause::Storage,
+        LossCause::Age,
+        LossCause::Wear,
     ];
     for sample in samples() {
         for class in Class::ALL {
@@ -150,7 +153,7 @@ fn variants() -> Vec<Event> {
             }
             Body::Gap(gap) => {
                 for cause in causes {
-                    with(Body::Gap(Gap { cause, lost: None, ..gap.clone() }));
+                    with(Body::Gap(Gap { cause, lost: None, span: None, ..gap.clone() }));
                 }
             }
             Body::Blind(blind) => {
@@ -235,7 +238,7 @@ fn golden_bytes() {
     let event = Event {
         time_ns: 1,
         class: Class::Status,
-        body: Body::Gap(Gap { cause: LossCause::Restart, count: 2, lost: None, ranges: vec![(3, 4)] }),
+        body: Body::Gap(Gap { cause: LossCause::Restart, count: 2, lost: None, span: None, ranges: vec![(3, 4)] }),
     };
     let mut bytes = Vec::new();
     event.encode(&identity(), 5, &mut bytes).unwrap();
@@ -251,8 +254,10 @@ fn golden_bytes() {
             "63736571",
             "05",
             "64626f6479",
-            "a4",
+            "a5",
             "646c6f7374",
+            "f6",
+            "647370616e",
             "f6",
             "656361757365",
             "6772657374617274",

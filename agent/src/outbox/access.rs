@@ -1,132 +1,143 @@
 //! Records: storing them, reading them back, forgetting them, and knowing their numbers when they cannot be read.
 
-use super::generation::{self, Failure};
+use super::generation::{Failure, Put};
+use super::head::{Doubt, Note};
 use super::index::Entry;
-use super::ranges::RangeSet;
 use super::record::{self, Record};
 use super::store::SledOutbox;
-use super::{OutboxError, generation::Put};
+use super::volatile::MEMORY;
+use super::{OutboxError, contents, dir};
 use crate::event::{Class, LossCause};
 
-/// A record to be stored: class, numbers with lengths, payload.
-pub(super) type NewRecord = (Class, Vec<(u64, u32)>, Vec<u8>);
-
-/// Acknowledgements that go with the next commit.
-const NOTE_WITH_COMMIT: u32 = 16;
-
 impl SledOutbox {
-    /// Stores records in the newest generation, durably and all or none, and adds them to the index.
-    pub(super) fn store(&mut self, records: &[NewRecord]) -> Result<(), OutboxError> {
+    /// Stores records in the newest generation, durably and all or none. `doubt` is what is in doubt once they are stored.
+    pub(super) fn store(&mut self, records: &[Record], doubt: Option<&Doubt>) -> Result<(), OutboxError> {
+        if self.writer.is_none() {
+            self.rotate()?;
+        }
         let id = self.newest;
+        let path = self.dir.generation(id);
         let Some(keep) = self.keeps.get_mut(&id) else {
-            return Err(self.failed(id, "store", Failure::Damaged("no newest generation".to_owned())));
+            return Err(self.failed(id, "store", Failure::Damaged("unknown generation".to_owned())));
         };
+        // Copied here before, and a crash before the original was deleted.
+        let is_there = |r: &Record| keep.table.as_ref()?.get(r.class, r.first()).filter(|e| e.last == r.last());
+        let records: Vec<&Record> = records.iter().filter(|record| is_there(record).is_none()).collect();
         let mut puts: Vec<Put> = Vec::with_capacity(records.len());
         let (mut salvaged, mut ordinal) = (false, keep.stored);
-        for (class, events, payload) in records {
-            let first = events.first().map_or(0, |e| e.0);
+        for record in &records {
+            let (class, first) = (record.class, record.first());
             if keep.acked[class.rank()].contains(first) {
                 // A record salvaged into a stretch that is acknowledged here: it is not.
                 keep.acked[class.rank()].remove(first, first);
                 salvaged = true;
             }
-            puts.push((*class, first, record::encode(*class, ordinal, events, payload)));
+            puts.push((class, first, record::encode(record, ordinal)));
             ordinal = ordinal.saturating_add(1);
         }
-        let with_acked = salvaged || keep.acks_dirty >= NOTE_WITH_COMMIT;
-        self.put(&puts, with_acked)?;
-        for (class, events, payload) in records {
-            let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
-            let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            let entry =
-                Entry { last: last.0, count: narrow(events.len()), bytes: narrow(payload.len()), generation: id };
-            if let Some(keep) = self.keeps.get_mut(&id) {
-                keep.live[class.rank()] += 1;
-                for &(seq, _) in events {
-                    keep.holds.insert(seq, seq);
-                }
-            }
-            if let Some(before) = self.index.insert(*class, first.0, entry)
-                && let Some(keep) = self.keeps.get_mut(&before.generation)
-            {
-                keep.live[class.rank()] -= 1;
-            }
+        if salvaged {
+            // What is on disk must not say so either once the record is there.
+            keep.acks_dirty = keep.acks_dirty.saturating_add(1);
+            contents::void_acked(&path).map_err(|e| dir::io_error(&path, "note acknowledgements", e))?;
         }
-        if let Some(keep) = self.keeps.get_mut(&id) {
-            keep.stored = ordinal;
+        let note = doubt.map(|doubt| Note { doubt: doubt.clone(), records: ordinal });
+        self.put(&puts, note.as_ref())?;
+        let Some(keep) = self.keeps.get_mut(&id) else { return Ok(()) };
+        for record in records {
+            let (class, first, entry) = (record.class, record.first(), Entry::of(record, id));
+            record.events.iter().for_each(|e| keep.holds.insert(e.0, e.0));
+            if let Some(before) = keep.table.get_or_insert_default().insert(record, id) {
+                keep.stock[class.rank()].remove(first, &before);
+            }
+            keep.stock[class.rank()].add(first, &entry);
         }
+        keep.stored = ordinal;
         Ok(())
     }
 
-    /// A record of the index, if it can be read; no consequences if not.
-    pub(super) fn peek(&mut self, class: Class, first: u64, entry: Entry) -> Option<Record> {
-        let bytes = self.handle(entry.generation).ok()?.get(class, first).ok()??;
-        record::decode(&bytes).filter(|r| r.class == class && r.first() == first && Entry::of(r, 0).last == entry.last)
+    /// A record, if it can be read. `None`: it is damaged; no consequences.
+    fn look(&mut self, class: Class, first: u64, entry: Entry) -> Result<Option<Record>, OutboxError> {
+        let id = entry.generation;
+        let found = if id == MEMORY {
+            self.volatile.get(class, first).cloned()
+        } else if let Some(writer) = self.writer.as_ref().filter(|writer| writer.id == id) {
+            let bytes = writer.get(class, first).map_err(|failure| self.failed(id, "read", failure));
+            // What sled stumbles over is still in its file.
+            bytes.unwrap_or_default().and_then(|bytes| record::decode(&bytes))
+        } else {
+            None
+        };
+        let is_it = |r: &Record| r.class == class && r.first() == first && r.last() == entry.last;
+        if let Some(record) = found.filter(is_it) {
+            return Ok(Some(record));
+        }
+        if id == MEMORY || !self.open_raw(id)? {
+            return Ok(None);
+        }
+        let Some(keep) = self.keeps.get_mut(&id) else { return Ok(None) };
+        match keep.raw.as_ref().map_or(Ok(None), |raw| raw.record(class, first)) {
+            Ok(found) => Ok(found.filter(is_it)),
+            Err(error) => {
+                // Next time it is looked through anew: what stays unreadable is lost.
+                keep.raw = None;
+                Err(dir::io_error(&self.dir.generation(id), "read", error))
+            }
+        }
     }
 
-    /// A record of the index. `None`: it is damaged, now forgotten, and noted as lost.
+    /// A record, if it can be read; no consequences if not.
+    pub(super) fn peek(&mut self, class: Class, first: u64, entry: Entry) -> Option<Record> {
+        self.look(class, first, entry).ok()?
+    }
+
+    /// A record. `None`: it is damaged, now forgotten, and noted as lost.
     pub(super) fn fetch(&mut self, class: Class, first: u64, entry: Entry) -> Result<Option<Record>, OutboxError> {
-        let id = entry.generation;
-        // sled may have stumbled over its own cache or a broken write before: look twice.
-        for _ in 0..2 {
-            match self.handle(id) {
-                Ok(_) => {}
-                Err(Failure::Io(error)) => return Err(self.failed(id, "open a generation", Failure::Io(error))),
-                Err(Failure::Damaged(reason)) => {
-                    self.give_up(id, &reason);
-                    return Ok(None);
-                }
-            }
-            if let Some(record) = self.peek(class, first, entry) {
-                return Ok(Some(record));
-            }
-            self.drop_handle(id);
+        let found = self.look(class, first, entry)?;
+        if found.is_none() {
+            self.lose_record(class, first, entry);
         }
-        self.lose_record(class, first, entry);
-        Ok(None)
+        Ok(found)
     }
 
     fn lose_record(&mut self, class: Class, first: u64, entry: Entry) {
         let id = entry.generation;
-        tracing::error!(generation = id, %class, first, last = entry.last, "outbox record is damaged");
         if let Some(keep) = self.keeps.get_mut(&id) {
+            if !keep.damaged {
+                tracing::error!(generation = id, %class, first, last = entry.last, "outbox generation has lost records");
+            }
+            keep.damaged = true;
             keep.hold_listing(id);
         }
-        let numbers = self.unaccounted(class, first, entry.last);
-        self.lose(LossCause::Corrupt, Some(class), &numbers);
+        // Nothing more goes to a place known to be bad.
+        self.rotate_wanted |= id == self.newest;
+        let numbers = self.numbers(class, first, entry);
+        self.lose(LossCause::Corrupt, Some(class), &numbers, Some(entry.times));
         self.forget(class, first, entry);
-        if let Some(keep) = self.keeps.get_mut(&id) {
-            // One less to be found at the next opening; and nothing more goes to a place known to be bad.
-            keep.stored = keep.stored.saturating_sub(1);
-            self.rotate_wanted |= id == self.newest;
-            if keep.live() == 0 && id != self.newest {
-                self.doom(id);
-            }
+        if let Err(error) = self.after_ack(id) {
+            tracing::warn!(%error, "outbox generation not given back yet");
         }
     }
 
-    /// Takes a record out of the index and marks it as done with in its generation.
+    /// Marks a record as done with.
     pub(super) fn forget(&mut self, class: Class, first: u64, entry: Entry) {
-        let (before, after) = self.index.bounds(class, first, entry.generation);
-        self.index.remove(class, first);
-        if let Some(keep) = self.keeps.get_mut(&entry.generation) {
-            // Up to the neighbours there is no other record here, so that neighbouring ranges join.
-            let from = before.map_or(0, |n| n + 1);
-            keep.acked[class.rank()].insert(from, after.map_or(first, |n| n - 1));
-            keep.live[class.rank()] = keep.live[class.rank()].saturating_sub(1);
-            keep.acks_dirty = keep.acks_dirty.saturating_add(1);
+        if entry.generation == MEMORY {
+            self.volatile.remove(class, first);
+        } else if let Some(keep) = self.keeps.get_mut(&entry.generation) {
+            keep.settle(class, first, &entry);
         }
     }
 
-    /// The numbers of a record's events.
-    pub(super) fn numbers(&mut self, class: Class, first: u64, entry: Entry) -> RangeSet {
-        if entry.is_contiguous(first) {
-            return [(first, entry.last)].into_iter().collect();
+    /// The gateway has acknowledged a batch.
+    pub(super) fn acknowledged(&mut self, class: Class, first: u64) -> Result<(), OutboxError> {
+        // More than one: copied to another generation, and a crash before the first was deleted.
+        while let Some(entry) = self.get(class, first)? {
+            self.forget(class, first, entry);
+            if class == Class::Status {
+                self.owed.settle(&[(first, entry.last)].into_iter().collect());
+            }
+            self.after_ack(entry.generation)?;
         }
-        match self.peek(class, first, entry) {
-            Some(record) => record.events.iter().map(|e| (e.0, e.0)).collect(),
-            None => self.unaccounted(class, first, entry.last),
-        }
+        Ok(())
     }
 
     /// Forgets a batch of which the gateway has refused the events `refused`, `None` for all, and explains them.
@@ -137,85 +148,24 @@ impl SledOutbox {
         refused: Option<&[u64]>,
         cause: LossCause,
     ) -> Result<(), OutboxError> {
-        let Some(entry) = self.index.get(class, first) else { return Ok(()) };
-        let lost = |seq: u64| refused.is_none_or(|refused| refused.contains(&seq));
-        if class == Class::Status
-            && let Some(record) = self.peek(class, first, entry)
-        {
-            // What a refused gap event explained must still be explained.
-            self.ledger.readopt(record.events().filter(|e| lost(e.0)).map(|e| e.1));
-        }
-        let numbers = match refused {
-            None => self.numbers(class, first, entry),
-            Some(refused) => refused.iter().map(|&seq| (seq, seq)).collect(),
-        };
-        self.lose(cause, Some(class), &numbers);
-        self.forget(class, first, entry);
-        self.after_ack(entry.generation)
-    }
-
-    /// The numbers from `first` to `last` that no record of another class has: what a record of `class` that cannot be
-    /// read had at most. Numbers acknowledged already may be among them.
-    pub(super) fn unaccounted(&mut self, class: Class, first: u64, last: u64) -> RangeSet {
-        const MAX_READS: usize = 64;
-        let mut numbers: RangeSet = [(first, last)].into_iter().collect();
-        for other in Class::ALL.into_iter().filter(|&c| c != class) {
-            for (first, entry) in self.index.overlapping(other, first, last, MAX_READS) {
-                if entry.is_contiguous(first) {
-                    numbers.remove(first, entry.last);
-                } else if let Some(record) = self.peek(other, first, entry) {
-                    record.events.iter().for_each(|e| numbers.remove(e.0, e.0));
-                }
+        while let Some(entry) = self.get(class, first)? {
+            let lost = |seq: u64| refused.is_none_or(|refused| refused.contains(&seq));
+            if class == Class::Status
+                && let Some(record) = self.peek(class, first, entry)
+            {
+                // What a refused gap event explained must still be explained.
+                self.ledger.readopt(record.events().filter(|e| lost(e.0)).map(|e| e.1));
+                self.owed.settle(&[(first, entry.last)].into_iter().collect());
             }
+            let numbers = match refused {
+                None => self.numbers(class, first, entry),
+                Some(refused) => refused.iter().map(|&seq| (seq, seq)).collect(),
+            };
+            self.lose(cause, Some(class), &numbers, Some(entry.times));
+            self.forget(class, first, entry);
+            self.after_ack(entry.generation)?;
         }
-        numbers
-    }
-}
-
-/// What a generation holds, read once from end to end.
-pub(super) struct Scan {
-    /// Readable records, without their payloads.
-    pub(super) records: Vec<(Class, u64, Entry)>,
-    /// Numbers of their events.
-    pub(super) numbers: RangeSet,
-    /// Their ordinals.
-    pub(super) ordinals: RangeSet,
-    pub(super) acked: generation::Acked,
-    /// Nothing unreadable was met.
-    pub(super) whole: bool,
-}
-
-impl Scan {
-    pub(super) fn of(generation: &generation::Generation) -> Self {
-        let (mut records, mut numbers, mut ordinals) = (Vec::new(), RangeSet::default(), RangeSet::default());
-        let mut undecodable = false;
-        let readable = generation.scan(|class, first, bytes| {
-            match record::decode(bytes).filter(|r| r.class == class && r.first() == first) {
-                Some(record) => {
-                    record.events.iter().for_each(|e| numbers.insert(e.0, e.0));
-                    let ordinal = u64::from(record.ordinal);
-                    ordinals.insert(ordinal, ordinal);
-                    records.push((class, first, Entry::of(&record, generation.id)));
-                }
-                None => undecodable = true,
-            }
-        });
-        Self { records, numbers, ordinals, acked: generation.acked(), whole: readable && !undecodable }
-    }
-
-    /// Records found.
-    pub(super) fn count(&self) -> u32 {
-        u32::try_from(self.records.len()).unwrap_or(u32::MAX)
-    }
-
-    /// The ordinal after the last.
-    pub(super) fn next_ordinal(&self) -> u32 {
-        self.ordinals.last().map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1))
-    }
-
-    /// Whether some record is missing between the first and the last that was written.
-    pub(super) fn has_holes(&self) -> bool {
-        self.ordinals.len() > 1 || self.ordinals.first().is_some_and(|n| n != 0)
+        Ok(())
     }
 }
 

@@ -11,11 +11,11 @@ const LOCK: &str = "lock";
 /// Quarantined generations kept for whoever wants to look into the damage.
 pub(super) const MAX_QUARANTINED: usize = 2;
 
-/// The directory, locked for as long as this lives.
+/// The directory, locked for as long as this lives; or one that could not be opened, which nothing may touch.
 #[derive(Debug)]
 pub(super) struct Dir {
     path: PathBuf,
-    _lock: File,
+    lock: Result<File, OutboxError>,
 }
 
 /// What is in it, ids ascending.
@@ -37,9 +37,33 @@ impl Dir {
         options.read(true).write(true).create(create).truncate(false).mode(0o600);
         let lock = options.open(&lock_path).map_err(failed("open lock file"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock: Ok(lock) }),
             Err(TryLockError::WouldBlock) => Err(OutboxError::Locked { path: path.display().to_string() }),
             Err(TryLockError::Error(source)) => Err(io_error(path, "lock", source)),
+        }
+    }
+
+    /// A directory that could not be opened.
+    pub(super) fn refused(path: &Path, error: OutboxError) -> Self {
+        Self { path: path.to_owned(), lock: Err(error) }
+    }
+
+    /// Whether it can be used at all.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock.is_ok()
+    }
+
+    /// Before anything is written.
+    ///
+    /// # Errors
+    /// With why it could not be opened.
+    pub(super) fn check(&self) -> Result<(), OutboxError> {
+        match &self.lock {
+            Err(OutboxError::Io { path, doing, source }) => {
+                let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+                Err(OutboxError::Io { path: path.clone(), doing, source })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -58,6 +82,9 @@ impl Dir {
     /// Lists it. Files that are not ours are left alone.
     pub(super) fn list(&self) -> io::Result<Listing> {
         let mut listing = Listing::default();
+        if !self.is_open() {
+            return Ok(listing);
+        }
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();

@@ -1,16 +1,22 @@
 use super::*;
+use crate::event::Gap;
 
 fn sample() -> Head {
     let holds: RangeSet = [(1, 5), (9, 20)].into_iter().collect();
+    let mut owed = Owed::default();
+    owed.add(9, &Gap { lost: None, span: None, cause: LossCause::Storage, count: 1, ranges: vec![(6, 6)] });
+    owed.add(10, &Gap { lost: Some(Class::Bulk), span: None, cause: LossCause::Quota, count: 2, ranges: vec![(7, 8)] });
     Head {
+        wear: (5, 7),
         reserved_end: 4097,
-        committed: 20,
+        doubt: Doubt { from: 21, waiting: [(3, 4)].into_iter().collect() },
         clean: None,
         next_generation: 3,
         generations: vec![
             GenerationInfo { id: 1, closed: true, stored: 4, first_own: 1, holds },
             GenerationInfo { id: 2, closed: false, stored: 0, first_own: 21, holds: RangeSet::default() },
         ],
+        owed,
     }
 }
 
@@ -29,7 +35,7 @@ fn survives_damage_to_either_copy_but_not_to_both() {
             assert_eq!(Head::decode(&bad), None, "byte {at}");
             assert_eq!(Head::decode(&good[..at]), None, "cut at {at}");
         }
-        fs::write(&path, b"ORH1 but not quite").unwrap();
+        fs::write(&path, b"ORH2 but not quite").unwrap();
         assert_eq!(Head::load(dir.path()).unwrap(), Some(head.clone()));
         fs::write(&path, good).unwrap();
     }

@@ -1,14 +1,14 @@
 //! Looking into the outbox of an agent that does not run: `outrider outbox stat|list|export`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::path::Path;
 
 use super::dir::{self, Dir};
-use super::generation::Generation;
-use super::index::Index;
+use super::index::Entry;
+use super::raw::{self, Raw};
 use super::recover::Survey;
-use super::{OutboxError, OutboxStat, record};
+use super::{OutboxError, OutboxStat, contents};
 use crate::event::Class;
 
 /// One stored batch.
@@ -29,57 +29,62 @@ pub struct BatchInfo {
 /// A view of what is stored and not acknowledged. Holds the lock while it lives: no agent can start meanwhile.
 pub struct Inspection {
     dir: Dir,
-    index: Index,
+    /// By class rank and first number.
+    records: BTreeMap<(usize, u64), Entry>,
     next_seq: u64,
     generations: usize,
-    unreadable: Vec<(String, String)>,
+    damaged: Vec<u32>,
 }
 
 impl Inspection {
-    /// Opens the outbox in `path` for looking. Nothing stored is changed, nothing is mended, no gap is explained; sled
-    /// itself may tidy up after a crash.
+    /// Opens the outbox in `path` for looking. Nothing is changed, no gap is explained.
     ///
     /// # Errors
     /// [`OutboxError::Locked`] while an agent runs on it; [`OutboxError::Io`] when no outbox is there or it cannot be
     /// read.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
         let dir = Dir::lock(path, false)?;
-        let mut survey = Survey::take(&dir, false)?;
-        survey.newest = None;
-        let index = survey.index();
+        let mut survey = Survey::take(&dir)?;
+        let damaged = survey.damaged().collect();
+        let mut records = BTreeMap::new();
+        for (&id, scan) in &mut survey.scans {
+            let table = scan.table.take().or_else(|| contents::table(&dir.generation(id), id)).unwrap_or_default();
+            let live = table.all().filter(|(class, first, _)| !scan.acked[class.rank()].contains(*first));
+            records.extend(live.map(|(class, first, entry)| ((class.rank(), first), entry)));
+        }
         let last = survey.scans.values().filter_map(|s| s.numbers.last()).max().unwrap_or(0);
         let next_seq = survey.head.as_ref().map_or(0, |h| h.clean.unwrap_or(h.reserved_end)).max(last + 1);
-        let name = |id: u32| dir.generation(id).display().to_string();
-        let unreadable = survey.unreadable.iter().map(|(&id, reason)| (name(id), reason.clone())).collect();
-        Ok(Self { index, next_seq, generations: survey.scans.len(), unreadable, dir })
+        Ok(Self { records, next_seq, generations: survey.scans.len(), damaged, dir })
     }
 
     /// Numbers. After a crash `next_seq` is the number that the next start would continue with. The quota is not known
     /// here and 0.
     pub fn stat(&self) -> OutboxStat {
+        let mut events = [0; 5];
+        self.records.iter().for_each(|((rank, _), entry)| events[*rank] += u64::from(entry.count));
         OutboxStat {
-            events: self.index.events(),
+            events,
             disk_bytes: dir::disk_bytes(self.dir.path()),
             quota_bytes: 0,
             generations: self.generations,
             next_seq: self.next_seq,
             lost: 0,
+            refused: false,
+            written: 0,
+            wear_left: None,
         }
     }
 
-    /// Directories of generations that do not open, with the reason. The agent would try to mend them.
-    pub fn unreadable(&self) -> &[(String, String)] {
-        &self.unreadable
+    /// Directories of generations that have lost something. What can be found in them is among the batches.
+    pub fn damaged(&self) -> impl Iterator<Item = String> {
+        self.damaged.iter().map(|&id| self.dir.generation(id).display().to_string())
     }
 
     /// The stored batches, most important class first, ascending.
     pub fn batches(&self) -> impl Iterator<Item = BatchInfo> + '_ {
-        self.index.all().map(|(class, first_seq, entry)| BatchInfo {
-            class,
-            first_seq,
-            last_seq: entry.last,
-            count: entry.count,
-            bytes: entry.bytes,
+        self.records.iter().filter_map(|(&(rank, first_seq), entry)| {
+            let (last_seq, count, bytes) = (entry.last, entry.count, entry.bytes);
+            Some(BatchInfo { class: Class::from_rank(rank)?, first_seq, last_seq, count, bytes })
         })
     }
 
@@ -121,12 +126,12 @@ struct Cursor {
 
 impl Cursor {
     /// Reads the next record when the one before is used up. `open`: generations that the cursors share.
-    fn fill(&mut self, of: &Inspection, class: Class, open: &mut Vec<Generation>) {
+    fn fill(&mut self, of: &Inspection, class: Class, open: &mut Vec<(u32, Raw)>) {
         while self.events.is_empty() {
-            let Some((first, entry)) = of.index.next(class, self.after) else { return };
+            let beyond = (class.rank(), self.after.saturating_add(1))..=(class.rank(), u64::MAX);
+            let Some((&(_, first), entry)) = of.records.range(beyond).next() else { return };
             self.after = first;
-            let bytes = of.generation(entry.generation, open).and_then(|g| g.get(class, first).ok().flatten());
-            match bytes.and_then(|b| record::decode(&b)) {
+            match of.raw(entry.generation, open).and_then(|raw| raw.record(class, first).ok()?) {
                 Some(record) => self.events.extend(record.events().map(|(seq, event)| (seq, event.to_vec()))),
                 None => tracing::warn!(%class, first, "damaged record left out"),
             }
@@ -135,17 +140,17 @@ impl Cursor {
 }
 
 impl Inspection {
-    fn generation<'a>(&self, id: u32, open: &'a mut Vec<Generation>) -> Option<&'a Generation> {
+    fn raw<'a>(&self, id: u32, open: &'a mut Vec<(u32, Raw)>) -> Option<&'a Raw> {
         /// One for each class: that many are read at most at a time.
         const MAX_OPEN: usize = 5;
-        if let Some(at) = open.iter().position(|g| g.id == id) {
-            return open.get(at);
+        if let Some(at) = open.iter().position(|other| other.0 == id) {
+            return open.get(at).map(|found| &found.1);
         }
-        let generation = Generation::open(&self.dir.generation(id), id, false).ok()?;
+        let raw = raw::open(&self.dir.generation(id), id).ok()??;
         if open.len() == MAX_OPEN {
             open.remove(0);
         }
-        open.push(generation);
-        open.last()
+        open.push((id, raw));
+        open.last().map(|found| &found.1)
     }
 }

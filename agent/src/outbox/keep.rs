@@ -2,14 +2,15 @@
 
 use super::dir;
 use super::generation::{Acked, Failure, Generation};
-use super::head::{GenerationInfo, Head};
+use super::head::{GenerationInfo, Head, Note};
+use super::index::{Entry, Table};
 use super::ranges::RangeSet;
-use super::store::SledOutbox;
-use super::{OutboxError, generation};
-use crate::event::LossCause;
+use super::raw::Raw;
+use super::stock::Stock;
+use super::store::{BLOCK, SledOutbox};
+use super::{OutboxError, contents, generation};
+use crate::event::Class;
 
-/// The newest, and those being read. Each takes about 2.6 MB of memory.
-const MAX_HANDLES: usize = 3;
 /// Ranges by which the head knows a generation.
 const MAX_HOLDS: usize = 16;
 /// A newest generation of at least this part of its limit is given up when all in it is acknowledged.
@@ -20,8 +21,10 @@ const WORTH_RETURNING: u64 = 2;
 pub(super) struct Keep {
     /// Records in it, acknowledged ones too. The next ordinal while it is the newest.
     pub(super) stored: u32,
-    /// Records not acknowledged, by class rank.
-    pub(super) live: [u32; 5],
+    /// What is not acknowledged, by class rank.
+    pub(super) stock: [Stock; 5],
+    /// Its records. Of a closed generation only while they are wanted.
+    pub(super) table: Option<Table>,
     /// Numbers in it.
     pub(super) holds: RangeSet,
     /// While it is the newest: numbers from here on may be in it.
@@ -32,6 +35,10 @@ pub(super) struct Keep {
     pub(super) acks_dirty: u32,
     /// To be deleted as soon as all losses are explained.
     pub(super) doomed: bool,
+    /// To be read with it. Only while it is wanted.
+    pub(super) raw: Option<Raw>,
+    /// It has lost something: it goes to quarantine in the end.
+    pub(super) damaged: bool,
     /// What the head goes on saying until the losses in this generation are explained.
     pub(super) listed: Option<GenerationInfo>,
     /// Bytes on disk when last measured.
@@ -39,8 +46,25 @@ pub(super) struct Keep {
 }
 
 impl Keep {
+    /// Records not acknowledged.
     pub(super) fn live(&self) -> u32 {
-        self.live.iter().sum()
+        self.stock.iter().map(|stock| stock.records).sum()
+    }
+
+    /// The first record not acknowledged of `class` whose first number is above `after`; its table must be loaded.
+    pub(super) fn beyond(&self, class: Class, after: u64) -> Option<(u64, Entry)> {
+        let acked = &self.acked[class.rank()];
+        self.table.as_ref()?.beyond(class, after).iter().find(|(first, _)| !acked.contains(*first)).copied()
+    }
+
+    /// Marks a record as done with.
+    pub(super) fn settle(&mut self, class: Class, first: u64, entry: &Entry) {
+        let rank = class.rank();
+        // Up to the neighbours there is no other record here, so that neighbouring ranges join.
+        let (before, after) = self.table.as_ref().map_or((Some(first - 1), None), |t| t.neighbours(class, first));
+        self.acked[rank].insert(before.map_or(0, |n| n + 1), after.map_or(first, |n| n - 1));
+        self.stock[rank].remove(first, entry);
+        self.acks_dirty = self.acks_dirty.saturating_add(1);
     }
 
     pub(super) fn info(&self, id: u32) -> GenerationInfo {
@@ -72,105 +96,80 @@ impl SledOutbox {
 
     /// Writes the head; `clean` with the next number when nothing will follow.
     pub(super) fn write_head(&mut self, clean: Option<u64>) -> Result<(), OutboxError> {
+        self.dir.check()?;
+        if self.unreserved && clean.is_none() {
+            self.head.reserved_end = self.next_seq.saturating_add(BLOCK);
+        }
         self.head = Head {
             reserved_end: self.head.reserved_end,
-            committed: self.committed,
+            doubt: self.doubt(),
             clean,
             next_generation: self.head.next_generation,
             generations: self.keeps.iter().map(|(&id, k)| k.listed.clone().unwrap_or_else(|| k.info(id))).collect(),
+            wear: (self.wear.left().unwrap_or(0), self.time_ns),
+            owed: self.owed.clone(),
         };
-        self.head.store(self.dir.path()).map_err(|e| dir::io_error(self.dir.path(), "write head", e))
+        self.head.store(self.dir.path()).map_err(|e| dir::io_error(self.dir.path(), "write head", e))?;
+        self.owed_dirty = false;
+        self.unreserved = false;
+        Ok(())
     }
 
     /// Begins a new generation.
     pub(super) fn rotate(&mut self) -> Result<(), OutboxError> {
+        self.dir.check()?;
         let id = self.head.next_generation;
         let created = Generation::create(&self.dir.generation(id), id);
         let generation = created.map_err(|e| self.failed(id, "begin a generation", e))?;
         self.head.next_generation = id.saturating_add(1);
-        let before = self.newest;
-        self.set_closed(before, true);
-        let disk = generation.disk_bytes();
-        self.keeps.insert(id, Keep { first_own: self.next_seq_uncommitted(), disk, ..Keep::default() });
+        let disk = dir::disk_bytes(&self.dir.generation(id));
+        let (first_own, table) = (self.first_to_come(), Some(Table::default()));
+        self.keeps.insert(id, Keep { first_own, disk, table, ..Keep::default() });
         // Nothing may be stored in a generation that the head does not know.
         if let Err(error) = self.write_head(None) {
             self.keeps.remove(&id);
-            self.set_closed(before, false);
             drop(generation);
             if let Err(error) = self.dir.delete_generation(id) {
                 tracing::warn!(%error, generation = id, "outbox generation could not be deleted");
             }
             return Err(error);
         }
-        self.newest = id;
+        // Until now, should something have failed, the old one could still be written.
+        self.retire();
+        (self.newest, self.writer) = (id, Some(generation));
         self.rotate_wanted = false;
-        // sled keeps what it wrote in memory, whatever its cache is set to: whoever reads the old one opens it afresh.
-        self.close_handle(before);
-        self.handles.push(generation);
-        while self.handles.len() > MAX_HANDLES {
-            self.close_oldest_handle();
-        }
         Ok(())
     }
 
-    /// The first number that a record of the next commit can hold.
-    fn next_seq_uncommitted(&self) -> u64 {
-        self.committed + 1
-    }
-
-    fn set_closed(&mut self, id: u32, closed: bool) {
-        if let Some(keep) = self.keeps.get_mut(&id) {
-            keep.closed = closed;
-        }
-    }
-
-    /// The open generation `id`, as the most recently used.
-    pub(super) fn handle(&mut self, id: u32) -> Result<&mut Generation, Failure> {
-        let at = self.handles.iter().position(|g| g.id == id);
-        let generation = match at.map(|at| self.handles.remove(at)).filter(|g| !g.is_broken()) {
-            Some(generation) => generation,
-            None => {
-                while self.handles.len() >= MAX_HANDLES {
-                    self.close_oldest_handle();
-                }
-                Generation::open(&self.dir.generation(id), id, true)?
-            }
-        };
-        self.handles.push(generation);
-        self.handles.last_mut().ok_or_else(|| Failure::Damaged("not open".to_owned()))
-    }
-
-    pub(super) fn drop_handle(&mut self, id: u32) {
-        self.handles.retain(|g| g.id != id);
-    }
-
-    /// Closes the least recently used generation, the newest last.
-    pub(super) fn close_oldest_handle(&mut self) {
-        let oldest = self.handles.iter().find(|g| g.id != self.newest).or_else(|| self.handles.first());
-        if let Some(id) = oldest.map(|g| g.id) {
-            self.close_handle(id);
-        }
-    }
-
-    fn close_handle(&mut self, id: u32) {
+    /// Nothing more is written to the newest generation. The next commit begins another.
+    pub(super) fn retire(&mut self) {
+        let id = std::mem::take(&mut self.newest);
+        self.writer = None;
+        let Some(keep) = self.keeps.get_mut(&id) else { return };
+        keep.closed = true;
+        keep.disk = dir::disk_bytes(&self.dir.generation(id));
+        self.store_contents(id);
         self.note_acked(id);
-        self.drop_handle(id);
-        if let Some(keep) = self.keeps.get_mut(&id) {
-            keep.disk = dir::disk_bytes(&self.dir.generation(id));
-        }
+        self.loaded.push(id);
     }
 
-    /// Notes on disk what is acknowledged in an open generation. Failing that, it is sent again after a restart.
+    /// The first number that a record to come can hold, but for those copied from other generations.
+    fn first_to_come(&self) -> u64 {
+        let doubt = self.doubt();
+        doubt.waiting.first().map_or(doubt.from, |first| first.min(doubt.from))
+    }
+
+    /// Notes on disk what is acknowledged in a generation. Failing that, it is sent again after a restart.
     pub(super) fn note_acked(&mut self, id: u32) {
         // Among the forgotten may be rejected records: their gap event comes first.
         if self.unexplained {
             return;
         }
-        let Some(keep) = self.keeps.get_mut(&id).filter(|k| k.acks_dirty > 0 && !k.doomed) else { return };
-        let Some(generation) = self.handles.iter_mut().find(|g| g.id == id) else { return };
-        match generation.put_acked(&keep.acked) {
+        let usable = |keep: &&mut Keep| keep.acks_dirty > 0 && !keep.doomed;
+        let Some(keep) = self.keeps.get_mut(&id).filter(usable) else { return };
+        match contents::store_acked(&self.dir.generation(id), &keep.acked, &keep.stock) {
             Ok(()) => keep.acks_dirty = 0,
-            Err(error) => tracing::warn!(generation = id, ?error, "outbox acknowledgements not noted"),
+            Err(error) => tracing::warn!(generation = id, %error, "outbox acknowledgements not noted"),
         }
     }
 
@@ -183,15 +182,12 @@ impl SledOutbox {
                 if keep.disk < self.generation_limit() / WORTH_RETURNING || self.unexplained {
                     return Ok(());
                 }
-                self.rotate()?;
+                self.retire();
             }
             self.doom(id);
             self.reap()
         } else {
             if keep.acks_dirty >= NOTE_EVERY {
-                if let Err(failure) = self.handle(id) {
-                    tracing::warn!(generation = id, ?failure, "outbox generation cannot be opened");
-                }
                 self.note_acked(id);
             }
             Ok(())
@@ -200,9 +196,11 @@ impl SledOutbox {
 
     /// Marks a generation for deletion.
     pub(super) fn doom(&mut self, id: u32) {
-        self.drop_handle(id);
+        self.loaded.retain(|&other| other != id);
         if let Some(keep) = self.keeps.get_mut(&id) {
             keep.doomed = true;
+            (keep.table, keep.raw) = (None, None);
+            keep.stock = Default::default();
         }
     }
 
@@ -217,56 +215,30 @@ impl SledOutbox {
             self.keeps.extend(removed);
             return Err(error);
         }
-        for id in doomed {
-            self.dir.delete_generation(id).map_err(|e| dir::io_error(&self.dir.generation(id), "delete", e))?;
+        for (id, keep) in removed {
+            let gone = if keep.damaged { self.dir.quarantine(id) } else { self.dir.delete_generation(id) };
+            gone.map_err(|e| dir::io_error(&self.dir.generation(id), "delete", e))?;
+            if keep.damaged {
+                self.other_disk = self.dir.other_disk_bytes();
+            }
         }
         Ok(())
     }
 
-    /// A generation cannot be opened any more: moves it away; what was not acknowledged in it is lost.
-    pub(super) fn give_up(&mut self, id: u32, reason: &str) {
-        tracing::error!(generation = id, reason, "outbox generation is damaged beyond reading; quarantined");
-        self.drop_handle(id);
-        let mut lost = Vec::new();
-        for (class, first, entry) in self.index.of_generation(id) {
-            self.index.remove(class, first);
-            lost.push((class, first, entry));
-        }
-        for (class, first, entry) in lost {
-            let numbers = self.unaccounted(class, first, entry.last);
-            self.lose(LossCause::Corrupt, Some(class), &numbers);
-        }
-        if let Some(keep) = self.keeps.get_mut(&id) {
-            keep.hold_listing(id);
-            keep.live = [0; 5];
-            keep.disk = 0;
-            keep.doomed = true;
-        }
-        self.rotate_wanted |= id == self.newest;
-        if let Err(error) = self.dir.quarantine(id) {
-            tracing::warn!(generation = id, %error, "outbox generation could not be quarantined");
-        }
-        self.other_disk = self.dir.other_disk_bytes();
-    }
-
     /// Stores encoded records in the newest generation.
-    pub(super) fn put(&mut self, records: &[generation::Put], with_acked: bool) -> Result<(), OutboxError> {
-        let id = self.newest;
-        let acked = self.keeps.get(&id).filter(|_| with_acked).map(|k| k.acked.clone());
-        let result = self.handle(id).and_then(|generation| generation.put(records, acked.as_ref()));
-        match result {
-            Ok(()) => {
-                if let Some(keep) = self.keeps.get_mut(&id).filter(|_| with_acked) {
-                    keep.acks_dirty = 0;
-                }
-                Ok(())
-            }
-            Err(failure) => {
-                self.drop_handle(id);
-                // Whatever it is, a fresh generation is the better place, unless there is no room for one.
-                self.rotate_wanted = !matches!(&failure, Failure::Io(error) if super::store::is_full(error));
-                Err(self.failed(id, "store", failure))
-            }
-        }
+    pub(super) fn put(&mut self, records: &[generation::Put], note: Option<&Note>) -> Result<(), OutboxError> {
+        let Some(writer) = &mut self.writer else {
+            return Err(self.failed(
+                self.newest,
+                "store",
+                Failure::Damaged("no generation is being written".to_owned()),
+            ));
+        };
+        writer.put(records, note).map_err(|failure| {
+            // sled goes on failing. What it has stored is read from its file from now on.
+            let error = self.failed(self.newest, "store", failure);
+            self.retire();
+            error
+        })
     }
 }

@@ -7,26 +7,41 @@
 //! does not run.
 
 mod access;
+mod chunk;
+mod commit;
+mod contents;
 mod dir;
+mod flush;
 mod generation;
 mod head;
 mod index;
 mod inspect;
 mod keep;
 mod ledger;
+mod limits;
+mod lookup;
+mod owed;
 mod pending;
 mod quota;
 mod ranges;
+mod raw;
 mod record;
 mod recover;
+mod scan;
+mod settings;
+mod stock;
 mod store;
 #[cfg(test)]
 mod test_support;
+mod volatile;
+mod wear;
+mod without_disk;
 
 use thiserror::Error;
 
 pub use inspect::{BatchInfo, Inspection};
-pub use store::{MIN_QUOTA_BYTES, OutboxConfig, SledOutbox};
+pub use settings::{ClassLimits, Durability, MIN_QUOTA_BYTES, OutboxConfig};
+pub use store::SledOutbox;
 
 use crate::event::{Class, Event, LossCause};
 
@@ -58,8 +73,14 @@ pub struct OutboxStat {
     pub generations: usize,
     /// The next sequence number.
     pub next_seq: u64,
-    /// Events lost so far in this process, by cause; each is also explained by a gap event.
+    /// Events lost so far in this process; each is also explained by a gap event.
     pub lost: u64,
+    /// The disk has refused the last commit, or the directory cannot be opened.
+    pub refused: bool,
+    /// Bytes that this process has had written to block devices since the outbox was opened.
+    pub written: u64,
+    /// Bytes that may still be written today, if there is a budget.
+    pub wear_left: Option<u64>,
 }
 
 impl OutboxStat {
@@ -120,7 +141,8 @@ pub trait Outbox: Send {
     /// When the event could not be taken; its number, if it got one, is then explained by a gap event.
     fn append(&mut self, event: &Event) -> Result<u64, OutboxError>;
 
-    /// Makes everything appended so far durable and readable.
+    /// Makes everything appended so far durable and readable. Events of classes that are stored only offline may wait in
+    /// memory for some seconds to be stored together; then another commit is needed.
     ///
     /// # Errors
     /// When the disk refuses. The events stay in memory for the next attempt.
@@ -168,6 +190,22 @@ pub trait Outbox: Send {
     /// # Errors
     /// As [`Outbox::append`].
     fn lost(&mut self, class: Class, count: u64, cause: LossCause) -> Result<(), OutboxError>;
+
+    /// The link to the gateway is up, or is down: while it is up, events that need not be stored before they are sent
+    /// ([`Durability::Offline`]) are kept in memory.
+    ///
+    /// # Errors
+    /// When the disk refuses what was in memory; it is tried again at every commit.
+    fn link(&mut self, up: bool) -> Result<(), OutboxError> {
+        let _ = up;
+        Ok(())
+    }
+
+    /// Drops what is older than its class may be, at `now_ns` (nanoseconds since the Unix epoch), a time that can be
+    /// trusted. The gap events come with the next commit.
+    fn expire(&mut self, now_ns: u64) {
+        let _ = now_ns;
+    }
 
     /// What it holds.
     fn stat(&self) -> OutboxStat;

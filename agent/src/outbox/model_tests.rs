@@ -129,9 +129,9 @@ fn run(ops: Vec<Op>) {
                 outbox.commit().unwrap();
                 model.settle(State::Stored);
                 if let Some(class) = outbox.least_important() {
-                    let oldest = |k: &super::super::keep::Keep| k.live[class.rank()] > 0;
+                    let oldest = |k: &super::super::keep::Keep| k.stock[class.rank()].records > 0;
                     let victim = *outbox.keeps.iter().find(|(_, k)| oldest(k)).unwrap().0;
-                    for (_, first, entry) in outbox.index.of_generation(victim).iter().filter(|e| e.0 == class) {
+                    for (_, first, entry) in outbox.of_generation(victim).unwrap().iter().filter(|e| e.0 == class) {
                         for n in *first..=entry.last {
                             model.events.entry(n).and_modify(|e| {
                                 if e.0 == class {

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Event, Identity};
+use super::record::Record;
+use crate::event::{Class, Event, Identity};
 
 /// Payload of a record, unless a single event is larger.
 const RECORD_PAYLOAD: usize = 12 * 1024;
@@ -12,11 +13,23 @@ pub(super) struct Pending {
     /// Encodings, from `start` on; what is before was dropped.
     bytes: Vec<u8>,
     start: usize,
-    events: VecDeque<(u64, u32)>,
+    events: VecDeque<Waiting>,
 }
 
-/// Numbers with lengths, and the encodings.
-pub(super) type Cut<'a> = (Vec<(u64, u32)>, &'a [u8]);
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    seq: u64,
+    len: u32,
+    time_ns: u64,
+    /// It has to be stored before it is sent.
+    durable: bool,
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+}
 
 /// What [`Pending::push`] did.
 pub(super) enum Pushed {
@@ -26,13 +39,13 @@ pub(super) enum Pushed {
 
 impl Pending {
     /// Encodes an event, unless that takes more than `max` bytes.
-    pub(super) fn push(&mut self, event: &Event, identity: &Identity, seq: u64, max: usize) -> Pushed {
+    pub(super) fn push(&mut self, event: &Event, identity: &Identity, seq: u64, durable: bool, max: usize) -> Pushed {
         let before = self.bytes.len();
         let encoded = event.encode(identity, seq, &mut self.bytes);
         let len = self.bytes.len() - before;
         match u32::try_from(len) {
             Ok(narrow) if encoded.is_ok() && len <= max => {
-                self.events.push_back((seq, narrow));
+                self.events.push_back(Waiting { seq, len: narrow, time_ns: event.time_ns, durable });
                 Pushed::Taken
             }
             _ => {
@@ -51,35 +64,74 @@ impl Pending {
         self.bytes.len() - self.start
     }
 
-    /// The events cut into records: numbers with lengths, and payload.
-    pub(super) fn records(&self) -> Vec<Cut<'_>> {
-        let mut records = Vec::new();
-        let (mut events, mut from, mut to) = (Vec::new(), self.start, self.start);
-        for &(seq, len) in &self.events {
-            let bytes = usize::try_from(len).unwrap_or(usize::MAX);
-            if !events.is_empty() && to - from + bytes > RECORD_PAYLOAD {
-                records.push((std::mem::take(&mut events), &self.bytes[from..to]));
-                from = to;
+    /// The events cut into records, each of events that all have to be stored or all need not, which is said with it.
+    pub(super) fn records(&self, class: Class) -> Vec<(bool, Record)> {
+        let mut records: Vec<(bool, Record)> = Vec::new();
+        let mut from = self.start;
+        for event in &self.events {
+            let bytes = &self.bytes[from..from + event.len()];
+            from += event.len();
+            match records.last_mut() {
+                Some((durable, record))
+                    if *durable == event.durable && record.payload.len() + bytes.len() <= RECORD_PAYLOAD =>
+                {
+                    record.events.push((event.seq, event.len));
+                    record.times = (record.times.0.min(event.time_ns), record.times.1.max(event.time_ns));
+                    record.payload.extend_from_slice(bytes);
+                }
+                _ => {
+                    let (events, times) = (vec![(event.seq, event.len)], (event.time_ns, event.time_ns));
+                    let record = Record { class, ordinal: 0, events, times, payload: bytes.to_vec() };
+                    records.push((event.durable, record));
+                }
             }
-            to += bytes;
-            events.push((seq, len));
-        }
-        if !events.is_empty() {
-            records.push((events, &self.bytes[from..to]));
         }
         records
     }
 
-    /// Takes the oldest event out.
-    pub(super) fn pop(&mut self) -> Option<(u64, &[u8])> {
-        let (seq, len) = self.events.pop_front()?;
+    /// Their numbers.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.events.iter().map(|event| event.seq)
+    }
+
+    /// Forgets those that need not be stored.
+    pub(super) fn keep_durable(&mut self) {
+        self.retain_others(|| false);
+    }
+
+    /// Whether any has to be stored.
+    pub(super) fn has_durable(&self) -> bool {
+        self.events.iter().any(|event| event.durable)
+    }
+
+    /// Of those that need not be stored, keeps what `keep` says. Returns numbers and times of the rest.
+    pub(super) fn retain_others(&mut self, mut keep: impl FnMut() -> bool) -> Vec<(u64, u64)> {
+        let (mut kept, mut gone) = (Self::default(), Vec::new());
+        let mut from = self.start;
+        for event in &self.events {
+            let to = from + event.len();
+            if event.durable || keep() {
+                kept.bytes.extend_from_slice(&self.bytes[from..to]);
+                kept.events.push_back(*event);
+            } else {
+                gone.push((event.seq, event.time_ns));
+            }
+            from = to;
+        }
+        *self = kept;
+        gone
+    }
+
+    /// Takes the oldest event out: number, time, encoding.
+    pub(super) fn pop(&mut self) -> Option<(u64, u64, &[u8])> {
+        let event = self.events.pop_front()?;
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
         let from = self.start;
-        self.start += usize::try_from(len).unwrap_or(usize::MAX);
-        Some((seq, &self.bytes[from..self.start]))
+        self.start += event.len();
+        Some((event.seq, event.time_ns, &self.bytes[from..self.start]))
     }
 
     pub(super) fn clear(&mut self) {

@@ -12,15 +12,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::access::NewRecord;
 use super::index::Entry;
-use super::ranges::RangeSet;
+use super::keep::Keep;
+use super::ledger::Loss;
+use super::record::Record;
 use super::store::{SledOutbox, is_full};
 use super::{OutboxError, dir};
 use crate::event::{Class, LossCause};
 
 /// Payload copied in one write: bounds memory.
-const SALVAGE_BYTES: usize = 256 * 1024;
+pub(super) const SALVAGE_BYTES: usize = 256 * 1024;
+/// In one generation: bounds the memory that its table takes.
+const MAX_RECORDS: u32 = 16_384;
 /// Maintenance that fails for days must not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(600);
 
@@ -34,6 +37,7 @@ impl SledOutbox {
             self.maintenance_told = Some(Instant::now());
             tracing::warn!(%error, "outbox maintenance failed; it is tried again at every commit");
         }
+        self.note_owed();
     }
 
     /// Before a commit: fails while storing more could only make the newest generation grow beyond the quota.
@@ -47,17 +51,21 @@ impl SledOutbox {
         }
     }
 
-    /// Over the quota, and the newest generation is as large as one may be: it could not be closed.
+    /// Over the quota by more than may be while room is made, or the newest generation is as large as one may be and could
+    /// not be closed.
     fn stuck(&self) -> bool {
-        self.disk_bytes() > self.config.quota_bytes && self.newest_is_large()
+        let over = self.disk_bytes().saturating_sub(self.config.quota_bytes);
+        over > self.generation_limit() || (over > 0 && self.newest_is_large())
     }
 
-    fn newest_is_large(&self) -> bool {
-        self.keeps.get(&self.newest).is_some_and(|keep| keep.disk >= self.generation_limit())
+    pub(super) fn newest_is_large(&self) -> bool {
+        let large = |keep: &Keep| keep.disk >= self.generation_limit() || keep.stored >= MAX_RECORDS;
+        self.keeps.get(&self.newest).is_some_and(large)
     }
 
     /// Does what it can; the first failure is reported at the end.
     fn try_maintain(&mut self) -> Result<(), OutboxError> {
+        self.keep_class_quotas();
         self.measure_newest();
         let rotated = if self.newest_is_large() { self.rotate() } else { Ok(()) };
         let empty: Vec<u32> =
@@ -85,7 +93,7 @@ impl SledOutbox {
         failure.map_or(Ok(()), Err)
     }
 
-    fn measure_newest(&mut self) {
+    pub(super) fn measure_newest(&mut self) {
         let disk = dir::disk_bytes(&self.dir.generation(self.newest));
         if let Some(keep) = self.keeps.get_mut(&self.newest) {
             keep.disk = disk;
@@ -97,9 +105,14 @@ impl SledOutbox {
     pub(super) fn least_important(&self) -> Option<Class> {
         let holds = |class: Class| {
             let in_reach = |id: u32| class != Class::Status || id != self.newest;
-            self.keeps.iter().any(|(&id, keep)| keep.live[class.rank()] > 0 && in_reach(id))
+            self.usable().any(|(id, keep)| keep.stock[class.rank()].records > 0 && in_reach(id))
         };
         Class::ALL.into_iter().rev().find(|&class| holds(class))
+    }
+
+    /// Generations that can be read.
+    fn usable(&self) -> impl Iterator<Item = (u32, &Keep)> {
+        self.keeps.iter().filter(|(_, keep)| !keep.doomed).map(|(&id, keep)| (id, keep))
     }
 
     /// Deletes something. False when there is nothing that could go.
@@ -109,8 +122,8 @@ impl SledOutbox {
             return Ok(true);
         }
         let Some(class) = self.least_important() else { return Ok(false) };
-        let holds = |(id, keep): (&u32, &super::keep::Keep)| (keep.live[class.rank()] > 0).then_some(*id);
-        let Some(victim) = self.keeps.iter().find_map(holds) else { return Ok(false) };
+        let holds = |(id, keep): (u32, &Keep)| (keep.stock[class.rank()].records > 0).then_some(id);
+        let Some(victim) = self.usable().find_map(holds) else { return Ok(false) };
         if victim == self.newest {
             self.rotate()?;
         }
@@ -127,7 +140,7 @@ impl SledOutbox {
 
     fn evict(&mut self, victim: u32, class: Class) -> Result<(), OutboxError> {
         let (dropped, kept): (Vec<_>, Vec<_>) =
-            self.index.of_generation(victim).into_iter().partition(|(c, ..)| *c == class);
+            self.of_generation(victim)?.into_iter().partition(|(c, ..)| *c == class);
         tracing::warn!(generation = victim, %class, records = dropped.len(), "outbox over its quota; dropping the oldest");
         self.salvage(&kept)?;
         self.drop_records(victim, &dropped);
@@ -140,37 +153,38 @@ impl SledOutbox {
 
     /// Copies records to the newest generation under their own numbers.
     fn salvage(&mut self, records: &[(Class, u64, Entry)]) -> Result<(), OutboxError> {
-        let mut batch: Vec<NewRecord> = Vec::new();
+        let mut batch: Vec<Record> = Vec::new();
         let mut bytes = 0;
         for &(class, first, entry) in records {
             // Damaged ones are noted as lost here, which must not keep the others from being saved.
             let Some(record) = self.fetch(class, first, entry)? else { continue };
             bytes += record.payload.len();
-            batch.push((class, record.events, record.payload));
+            batch.push(record);
             if bytes >= SALVAGE_BYTES {
-                self.store(&std::mem::take(&mut batch))?;
+                self.store(&std::mem::take(&mut batch), None)?;
                 bytes = 0;
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.store(&batch) }
+        if batch.is_empty() { Ok(()) } else { self.store(&batch, None) }
     }
 
     fn drop_records(&mut self, victim: u32, records: &[(Class, u64, Entry)]) {
         if let Some(keep) = self.keeps.get_mut(&victim) {
             keep.hold_listing(victim);
         }
-        let mut lost = RangeSet::default();
+        let mut lost = Loss::default();
         for &(class, first, entry) in records {
             if class == Class::Status
                 && let Some(record) = self.peek(class, first, entry)
             {
                 self.ledger.readopt(record.events().map(|e| e.1));
+                self.owed.settle(&[(first, entry.last)].into_iter().collect());
             }
-            lost.extend(&self.numbers(class, first, entry));
+            lost.add(&self.numbers(class, first, entry), Some(entry.times));
             self.forget(class, first, entry);
         }
         if let Some(&(class, ..)) = records.first() {
-            self.lose(LossCause::Quota, Some(class), &lost);
+            self.lose(LossCause::Quota, Some(class), &lost.numbers, lost.times);
         }
     }
 
@@ -182,7 +196,7 @@ impl SledOutbox {
         }
         let older = || self.keeps.iter().filter(|(id, k)| **id != self.newest && !k.doomed).map(|(_, k)| k);
         // The least important rank stored in the older generations.
-        let Some(rank) = (0..5).rev().find(|&rank| older().any(|k| k.live[rank] > 0)) else { return };
+        let Some(rank) = (0..5).rev().find(|&rank| older().any(|k| k.stock[rank].records > 0)) else { return };
         for class in [Class::Bulk, Class::Telemetry, Class::Alert] {
             if class.rank() > rank {
                 self.drop_pending(class, usize::MAX, LossCause::Quota);
@@ -198,10 +212,10 @@ impl SledOutbox {
             return true;
         }
         let Some(class) = self.least_important() else { return false };
-        let only = |keep: &super::keep::Keep| keep.live() > 0 && keep.live() == keep.live[class.rank()];
-        let victim = self.keeps.iter().find(|(id, keep)| **id != self.newest && only(keep)).map(|(&id, _)| id);
+        let only = |keep: &Keep| keep.live() > 0 && keep.live() == keep.stock[class.rank()].records;
+        let victim = self.usable().find(|(id, keep)| *id != self.newest && only(keep)).map(|(id, _)| id);
         let Some(victim) = victim else { return false };
-        let dropped = self.index.of_generation(victim);
+        let Ok(dropped) = self.of_generation(victim) else { return false };
         self.drop_records(victim, &dropped);
         self.doom(victim);
         match self.dir.delete_generation(victim) {

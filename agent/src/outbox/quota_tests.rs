@@ -1,3 +1,4 @@
+use super::super::ranges::RangeSet;
 use super::super::test_support::*;
 use super::super::{MIN_QUOTA_BYTES, Outbox};
 use super::*;
@@ -172,9 +173,8 @@ fn a_disk_that_refuses_costs_only_what_does_not_fit_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let mut outbox = open_with(dir.path(), Q);
     outbox.config.pending_bytes = 50_000;
-    let blocked = outbox.dir.generation(2);
+    let blocked = outbox.dir.generation(1);
     std::fs::write(&blocked, "in the way").unwrap();
-    outbox.rotate_wanted = true;
     for n in 0..100_u64 {
         outbox.append(&event(if n % 10 == 0 { Class::Critical } else { Class::Telemetry }, 1000)).unwrap();
         assert!(outbox.commit().is_err());

@@ -58,6 +58,13 @@ impl RangeSet {
         }
     }
 
+    /// What of it is from `first` to `last`.
+    pub(super) fn within(&self, first: u64, last: u64) -> Self {
+        let start = self.0.range(..=first).next_back().map_or(first, |(&start, _)| start);
+        let ranges = self.0.range(start..=last.max(start)).map(|(&from, &to)| (from.max(first), to.min(last)));
+        ranges.filter(|(from, to)| from <= to).collect()
+    }
+
     pub(super) fn contains(&self, n: u64) -> bool {
         self.0.range(..=n).next_back().is_some_and(|(_, &end)| end >= n)
     }

@@ -42,3 +42,13 @@ fn the_ends_of_the_number_line_hold() {
     set.remove(0, u64::MAX);
     assert!(set.is_empty());
 }
+
+#[test]
+fn a_part_is_cut_at_both_ends() {
+    let set: RangeSet = [(3, 5), (9, 20), (30, 31)].into_iter().collect();
+    let part = |first, last| set.within(first, last).iter().collect::<Vec<_>>();
+    assert_eq!(part(4, 12), [(4, 5), (9, 12)]);
+    assert_eq!(part(0, 100), [(3, 5), (9, 20), (30, 31)]);
+    assert_eq!(part(10, 10), [(10, 10)]);
+    assert_eq!((part(6, 8), part(32, 40), part(0, 2)), (vec![], vec![], vec![]));
+}

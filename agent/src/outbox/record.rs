@@ -4,14 +4,16 @@
 //!
 //! | offset | size | what |
 //! |---|---|---|
-//! | 0 | 4 | `ORB1`: magic and version |
+//! | 0 | 4 | `ORB2`: magic and version |
 //! | 4 | 1 | rank of the class |
 //! | 5 | 4 | ordinal: the how-many-th record of its generation, from 0 |
 //! | 9 | 4 | number of events |
 //! | 13 | 8 | sequence number of the first event |
-//! | 21 | 4 | length of the table |
-//! | 25 | 4 | length of the payload |
-//! | 29 | | table: for each event, as LEB128, the step from the number before (0 for the first) and its length |
+//! | 21 | 8 | time of the earliest event, nanoseconds since the Unix epoch |
+//! | 29 | 8 | time of the latest |
+//! | 37 | 4 | length of the table |
+//! | 41 | 4 | length of the payload |
+//! | 45 | | table: for each event, as LEB128, the step from the number before (0 for the first) and its length |
 //! | | | payload: the events' encodings |
 //! | | 4 | CRC-32 (IEEE) of all before |
 //!
@@ -20,18 +22,23 @@
 
 use crate::event::Class;
 
-const MAGIC: &[u8; 4] = b"ORB1";
-const HEADER: usize = 29;
+const MAGIC: &[u8; 4] = b"ORB2";
+const HEADER: usize = 45;
 
-/// A decoded record.
+/// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) class: Class,
     pub(super) ordinal: u32,
     /// Sequence number and length of each event; at least one.
     pub(super) events: Vec<(u64, u32)>,
+    /// Of the earliest and the latest event.
+    pub(super) times: Times,
     pub(super) payload: Vec<u8>,
 }
+
+/// Earliest and latest, nanoseconds since the Unix epoch.
+pub(super) type Times = (u64, u64);
 
 impl Record {
     pub(super) fn first(&self) -> u64 {
@@ -53,30 +60,29 @@ impl Record {
     }
 }
 
-/// Encodes a record. `events` must ascend and their lengths add up to the payload's.
-pub(super) fn encode(class: Class, ordinal: u32, events: &[(u64, u32)], payload: &[u8]) -> Vec<u8> {
-    let mut table = Vec::with_capacity(events.len() * 3);
-    let first = events.first().map_or(0, |e| e.0);
-    let mut before = first;
-    for &(seq, len) in events {
+/// Encodes a record as the how-many-th of its generation. Its events must ascend and their lengths add up to the payload's.
+pub(super) fn encode(record: &Record, ordinal: u32) -> Vec<u8> {
+    let mut table = Vec::with_capacity(record.events.len() * 3);
+    let mut before = record.first();
+    for &(seq, len) in &record.events {
         put_varint(&mut table, seq - before);
         put_varint(&mut table, u64::from(len));
         before = seq;
     }
-    let mut out = Vec::with_capacity(HEADER + table.len() + payload.len() + 4);
+    // A record is far below 4 GiB: one event is at most 64 KiB, several at most 12 KiB.
+    let narrow = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
+    let mut out = Vec::with_capacity(HEADER + table.len() + record.payload.len() + 4);
     out.extend_from_slice(MAGIC);
-    out.push(u8::try_from(class.rank()).unwrap_or(u8::MAX));
+    out.push(u8::try_from(record.class.rank()).unwrap_or(u8::MAX));
     out.extend_from_slice(&ordinal.to_le_bytes());
-    for len in [events.len(), table.len(), payload.len()] {
-        // A record is far below 4 GiB: one event is at most 64 KiB, several at most 12 KiB.
-        let len = u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
-        out.extend_from_slice(&len);
-        if out.len() == 13 {
-            out.extend_from_slice(&first.to_le_bytes());
-        }
+    out.extend_from_slice(&narrow(record.events.len()));
+    for number in [record.first(), record.times.0, record.times.1] {
+        out.extend_from_slice(&number.to_le_bytes());
     }
+    out.extend_from_slice(&narrow(table.len()));
+    out.extend_from_slice(&narrow(record.payload.len()));
     out.extend_from_slice(&table);
-    out.extend_from_slice(payload);
+    out.extend_from_slice(&record.payload);
     let crc = crc32fast::hash(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     out
@@ -93,6 +99,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     let ordinal = u32::from_le_bytes(take(&mut rest)?);
     let count = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).ok()?;
     let first = u64::from_le_bytes(take(&mut rest)?);
+    let times = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
     let table_len = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).ok()?;
     let payload_len = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).ok()?;
     let (mut table, payload) = rest.split_at_checked(table_len)?;
@@ -116,6 +123,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
         class,
         ordinal,
         events,
+        times,
         payload: payload.to_vec(),
     })
 }
@@ -127,7 +135,7 @@ pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-fn put_varint(out: &mut Vec<u8>, mut n: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n.to_le_bytes()[0] | 0x80);
         n >>= 7;
@@ -135,7 +143,7 @@ fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     out.push(n.to_le_bytes()[0]);
 }
 
-fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut n = 0_u64;
     for shift in (0..64).step_by(7) {
         let byte = u64::from(take::<1>(rest)?[0]);

@@ -2,83 +2,85 @@
 
 use std::collections::BTreeMap;
 
-use super::access::Scan;
 use super::dir::{self, Dir};
-use super::generation::{Failure, Generation};
 use super::head::{GenerationInfo, Head};
-use super::index::Index;
 use super::keep::Keep;
-use super::ledger::Ledger;
-use super::pending::Pending;
+use super::owed::Owed;
 use super::ranges::RangeSet;
-use super::store::{BLOCK, OutboxConfig, SledOutbox};
-use super::{Outbox, OutboxError};
-use crate::event::{Identity, LossCause};
+use super::scan::Scan;
+use super::store::SledOutbox;
+use super::{Outbox, OutboxConfig, OutboxError};
+use crate::event::{Class, Identity, LossCause};
 
 /// How far numbers jump ahead of the last one found when no head tells which were used: more than a generation holds.
 const SAFETY_JUMP: u64 = 1 << 20;
 
-/// All generations, read once.
+/// All generations, looked at once. Nothing is changed.
 pub(super) struct Survey {
     pub(super) head: Option<Head>,
-    /// Readable generations, with the newest's handle if it opened.
+    /// What they hold.
     pub(super) scans: BTreeMap<u32, Scan>,
-    pub(super) newest: Option<Generation>,
-    /// Generations that could not be opened, with the reason.
-    pub(super) unreadable: BTreeMap<u32, String>,
     /// Generations whose deletion a crash interrupted.
-    pub(super) leftovers: Vec<u32>,
-    pub(super) quarantined: Vec<u32>,
+    leftovers: Vec<u32>,
+    quarantined: Vec<u32>,
 }
 
 impl Survey {
-    /// Reads everything. With `mend`, tries harder to open what does not open.
-    pub(super) fn take(dir: &Dir, mend: bool) -> Result<Self, OutboxError> {
+    pub(super) fn take(dir: &Dir) -> Result<Self, OutboxError> {
         let failed = |doing| move |e| dir::io_error(dir.path(), doing, e);
         let head = Head::load(dir.path()).map_err(failed("read head"))?;
         let listing = dir.list().map_err(failed("list"))?;
-        let mut survey = Self {
-            head,
-            scans: BTreeMap::new(),
-            newest: None,
-            unreadable: BTreeMap::new(),
-            leftovers: Vec::new(),
-            quarantined: listing.quarantined,
-        };
+        let quarantined = listing.quarantined;
+        let mut survey = Self { head, scans: BTreeMap::new(), leftovers: Vec::new(), quarantined };
         for &id in &listing.generations {
             let known = |head: &Head| id >= head.next_generation || head.generations.iter().any(|info| info.id == id);
-            if !survey.head.as_ref().is_none_or(known) {
+            if survey.head.as_ref().is_none_or(known) {
+                let path = dir.generation(id);
+                let scan = Scan::of(&path, id).map_err(|e| dir::io_error(&path, "read a generation", e))?;
+                survey.scans.insert(id, scan);
+            } else {
                 survey.leftovers.push(id);
-                continue;
-            }
-            match Generation::open(&dir.generation(id), id, mend) {
-                Ok(generation) => {
-                    survey.scans.insert(id, Scan::of(&generation));
-                    // One open at a time: only the newest stays.
-                    survey.newest = Some(generation).filter(|_| Some(&id) == listing.generations.last());
-                }
-                Err(Failure::Io(error)) => {
-                    return Err(dir::io_error(&dir.generation(id), "open a generation", error));
-                }
-                Err(Failure::Damaged(reason)) => {
-                    survey.unreadable.insert(id, reason);
-                }
             }
         }
         Ok(survey)
     }
 
-    /// All that is stored and not acknowledged; newer copies stand for older ones.
-    pub(super) fn index(&self) -> Index {
-        let mut index = Index::default();
+    /// Generations that do not have everything any more, as far as can be told without reading all.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = u32> + '_ {
+        let stored =
+            |id: u32| self.head.iter().flat_map(|h| &h.generations).find(|info| info.id == id).map(|i| i.stored);
+        let is_damaged = move |&(id, scan): &(&u32, &Scan)| {
+            scan.is_cut || scan.has_holes() || stored(*id).is_some_and(|n| scan.records < n)
+        };
+        self.scans.iter().filter(is_damaged).map(|(&id, _)| id)
+    }
+
+    /// What stored gap events explain, with those that are lost: what the head knows of, and what it does not know yet.
+    fn owed(&self, verdict: &Verdict) -> Owed {
+        let mut owed = self.head.as_ref().map(|head| head.owed.clone()).unwrap_or_default();
+        let mut waiting = RangeSet::default();
         for scan in self.scans.values() {
-            for &(class, first, entry) in &scan.records {
-                if !scan.acked[class.rank()].contains(first) {
-                    index.insert(class, first, entry);
+            let (stock, acked) = (&scan.stock[Class::Status.rank()], &scan.acked[Class::Status.rank()]);
+            match &scan.table {
+                Some(table) => {
+                    let live = table.of_class(Class::Status).iter().filter(|(first, _)| !acked.contains(*first));
+                    live.for_each(|(first, entry)| waiting.insert(*first, entry.last));
                 }
+                None if stock.records > 0 => waiting.insert(stock.first, stock.last),
+                None => {}
             }
         }
-        index
+        waiting.extend(&verdict.corrupt);
+        waiting.extend(&verdict.restart);
+        for debt in owed.0.clone().values() {
+            let mut done = debt.events.clone();
+            done.subtract(&waiting);
+            owed.settle(&done);
+        }
+        for (seq, gap) in self.scans.values().flat_map(|scan| &scan.gaps).filter(|(seq, _)| waiting.contains(*seq)) {
+            owed.add(*seq, gap);
+        }
+        owed
     }
 
     /// Numbers of all readable records.
@@ -90,9 +92,7 @@ impl Survey {
 
     /// Whether a generation lacks something that the head says it had, or that it shows it had itself.
     fn is_damaged(&self, info: &GenerationInfo) -> bool {
-        self.scans
-            .get(&info.id)
-            .is_none_or(|scan| scan.count() < info.stored || (!info.closed && (!scan.whole || scan.has_holes())))
+        self.scans.get(&info.id).is_none_or(|scan| scan.records < info.stored || (!info.closed && scan.has_holes()))
     }
 
     /// Works out the next number, and what is lost.
@@ -101,8 +101,7 @@ impl Survey {
         let last_known = known.last().unwrap_or(0);
         let mut verdict = Verdict::default();
         let Some(head) = &self.head else {
-            let traces = !self.scans.is_empty() || !self.unreadable.is_empty() || !self.quarantined.is_empty();
-            verdict.committed = last_known;
+            let traces = !self.scans.is_empty() || !self.quarantined.is_empty();
             verdict.next_seq = last_known + 1;
             if traces {
                 // With nothing at all to go by, the clock in milliseconds has outrun any count of events.
@@ -110,26 +109,27 @@ impl Survey {
                 verdict.next_seq = (last_known + SAFETY_JUMP).max(floor);
                 verdict.corrupt.insert(last_known + 1, verdict.next_seq - 1);
             }
-            let holes = |scan: &Scan| !scan.whole || scan.has_holes();
-            if !self.unreadable.is_empty() || self.scans.values().any(holes) {
+            if self.damaged().next().is_some() {
                 verdict.corrupt.insert(1, last_known);
                 verdict.corrupt.subtract(&known);
             }
             return verdict;
         };
-        verdict.committed = last_known.max(head.committed);
+        let notes = self.scans.values().filter_map(|scan| scan.doubt.as_ref());
+        let doubt = notes.chain([&head.doubt]).max_by_key(|doubt| doubt.from).unwrap_or(&head.doubt);
+        let committed = last_known.max(doubt.from.saturating_sub(1));
         verdict.next_seq = head.clean.unwrap_or(head.reserved_end).max(last_known + 1);
         for (at, info) in head.generations.iter().enumerate() {
             if !self.is_damaged(info) {
                 continue;
             }
             tracing::error!(generation = info.id, "outbox generation has lost records");
-            verdict.damaged.push(info.clone());
+            verdict.lacking.push(info.clone());
             verdict.corrupt.extend(&info.holds);
             if !info.closed {
                 let end = match (head.generations.get(at + 1), self.scans.get(&info.id)) {
                     (Some(after), _) => after.first_own.saturating_sub(1),
-                    (None, Some(_)) => verdict.committed,
+                    (None, Some(_)) => committed,
                     (None, None) => verdict.next_seq - 1,
                 };
                 verdict.corrupt.insert(info.first_own, end);
@@ -137,7 +137,9 @@ impl Survey {
         }
         verdict.corrupt.subtract(&known);
         if head.clean.is_none() {
-            verdict.restart.insert(verdict.committed + 1, verdict.next_seq - 1);
+            verdict.restart.insert(doubt.from.max(1), verdict.next_seq - 1);
+            verdict.restart.extend(&doubt.waiting);
+            verdict.restart.subtract(&known);
             verdict.restart.subtract(&verdict.corrupt);
         }
         verdict
@@ -148,10 +150,10 @@ impl Survey {
 #[derive(Debug, Default)]
 struct Verdict {
     next_seq: u64,
-    committed: u64,
     corrupt: RangeSet,
     restart: RangeSet,
-    damaged: Vec<GenerationInfo>,
+    /// What the head says of generations that have less.
+    lacking: Vec<GenerationInfo>,
 }
 
 impl SledOutbox {
@@ -161,63 +163,44 @@ impl SledOutbox {
         identity: Identity,
         now_ns: u64,
     ) -> Result<Self, OutboxError> {
-        let mut survey = Survey::take(&dir, true)?;
+        let mut survey = Survey::take(&dir)?;
         let verdict = survey.judge(now_ns);
+        let owed = survey.owed(&verdict);
         let keeps = survey.keeps(&dir, &verdict);
-        let at = dir.path().to_owned();
-        let failed = |doing| {
-            let at = &at;
-            move |e| dir::io_error(at, doing, e)
-        };
-        for (&id, reason) in &survey.unreadable {
-            tracing::error!(generation = id, reason, "outbox generation does not open; quarantined");
-            dir.quarantine(id).map_err(failed("quarantine"))?;
-        }
         for &id in &survey.leftovers {
-            dir.delete_generation(id).map_err(failed("delete"))?;
+            if let Err(error) = dir.delete_generation(id) {
+                tracing::warn!(generation = id, %error, "outbox generation could not be deleted");
+            }
         }
-        let ids = keeps.keys().chain(&survey.quarantined).chain(survey.unreadable.keys());
+        let ids = keeps.keys().chain(&survey.quarantined);
         let after = ids.max().map_or(1, |id| id.saturating_add(1));
         let next_generation = survey.head.as_ref().map_or(1, |h| h.next_generation).max(after);
-        // The newest goes on being written only if there is nothing wrong with it.
-        let fit = |id: u32| keeps.get(&id).is_some_and(|k| !k.closed && k.listed.is_none());
-        let newest = survey.newest.take().filter(|g| fit(g.id));
-        let mut this = Self {
-            index: survey.index(),
-            keeps,
-            newest: newest.as_ref().map_or(0, |g| g.id),
-            handles: newest.into_iter().collect(),
-            head: Head { reserved_end: verdict.next_seq.saturating_add(BLOCK), next_generation, ..Head::default() },
-            other_disk: dir.other_disk_bytes(),
-            dir,
-            config,
-            identity,
-            time_ns: now_ns,
-            next_seq: verdict.next_seq,
-            committed: verdict.committed,
-            pending: std::array::from_fn(|_| Pending::default()),
-            failing: false,
-            ledger: Ledger::default(),
-            unexplained: false,
-            unnumbered: BTreeMap::new(),
-            rotate_wanted: false,
-            lost: 0,
-            maintenance_told: None,
-        };
-        this.lose(LossCause::Corrupt, None, &verdict.corrupt);
-        // Not counted as lost: most of these numbers were never used.
-        this.ledger.add(LossCause::Restart, None, &verdict.restart);
-        this.unexplained |= !verdict.restart.is_empty();
-        if this.handles.is_empty() {
-            this.rotate()?
-        } else {
-            this.write_head(None)?
+        let mut this = Self::empty(dir, config, identity, now_ns, verdict.next_seq);
+        this.head.next_generation = next_generation;
+        (this.keeps, this.owed) = (keeps, owed);
+        if let Some(head) = &survey.head {
+            this.wear.resume(head.wear.0, now_ns.saturating_sub(head.wear.1) / 1_000_000_000);
         }
+        this.lose(LossCause::Corrupt, None, &verdict.corrupt, None);
+        // Gap events that the head knew and that were never stored.
+        for (cause, class, lost) in this.owed.take(&verdict.restart) {
+            this.ledger.add(cause, class, &lost, None);
+        }
+        // Not counted as lost: most of these numbers were never used.
+        this.ledger.add(LossCause::Restart, None, &verdict.restart, None);
+        this.unexplained |= !verdict.restart.is_empty();
+        // What the head on disk has reserved was not used up when that was written; beyond, numbers jump.
+        if let Err(error) = this.write_head(None) {
+            this.jump(&error);
+        }
+        this.find_cut();
+        this.settle_tables();
         if let Err(error) = this.commit() {
             tracing::warn!(%error, "outbox cannot store yet; events wait in memory");
-        } else if !verdict.damaged.is_empty() {
+        } else if !verdict.lacking.is_empty() {
             // The damage is explained; the head may forget it.
-            this.write_head(None)?;
+            this.owed_dirty = true;
+            this.note_owed();
         }
         Ok(this)
     }
@@ -225,33 +208,55 @@ impl SledOutbox {
 
 impl Survey {
     /// The books to begin with. What is damaged stays listed as it was until that is explained.
-    fn keeps(&self, dir: &Dir, verdict: &Verdict) -> BTreeMap<u32, Keep> {
+    fn keeps(&mut self, dir: &Dir, verdict: &Verdict) -> BTreeMap<u32, Keep> {
         let mut keeps = BTreeMap::new();
-        let last = self.scans.keys().next_back().copied();
-        for (&id, scan) in &self.scans {
+        for (&id, scan) in &mut self.scans {
             let info = self.head.as_ref().and_then(|h| h.generations.iter().find(|info| info.id == id));
             let keep = Keep {
-                stored: scan.count(),
+                stored: scan.records,
                 holds: scan.numbers.clone(),
                 first_own: info.map_or(verdict.next_seq, |i| i.first_own),
-                closed: info.is_none_or(|i| i.closed) || Some(id) != last || scan.next_ordinal() > scan.count(),
+                closed: true,
                 acked: scan.acked.clone(),
+                stock: scan.stock,
+                table: scan.table.take(),
                 disk: dir::disk_bytes(&dir.generation(id)),
+                damaged: scan.is_cut,
                 ..Keep::default()
             };
             keeps.insert(id, keep);
         }
-        for (class, _, entry) in self.index().all() {
-            if let Some(keep) = keeps.get_mut(&entry.generation) {
-                keep.live[class.rank()] += 1;
-            }
-        }
-        for info in &verdict.damaged {
-            let keep = keeps.entry(info.id).or_insert_with(|| Keep { closed: true, doomed: true, ..Keep::default() });
+        for info in &verdict.lacking {
+            let keep = keeps.entry(info.id).or_insert_with(|| Keep { doomed: true, ..Keep::default() });
             keep.listed = Some(info.clone());
-            keep.closed = true;
+            (keep.closed, keep.damaged) = (true, true);
         }
         keeps
+    }
+}
+
+impl SledOutbox {
+    /// Of a generation whose file is shorter than when it was closed, each record is looked for at once.
+    fn find_cut(&mut self) {
+        let cut: Vec<u32> =
+            self.keeps.iter().filter(|(_, k)| k.damaged && k.table.is_none()).map(|(&id, _)| id).collect();
+        for id in cut {
+            for (class, first, entry) in self.of_generation(id).unwrap_or_default() {
+                if let Err(error) = self.fetch(class, first, entry) {
+                    tracing::warn!(%error, generation = id, "outbox generation cannot be read yet");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Of the generations read at the start, no table stays; they note what they hold.
+    fn settle_tables(&mut self) {
+        let read: Vec<u32> = self.keeps.iter().filter(|(_, k)| k.table.is_some()).map(|(&id, _)| id).collect();
+        for id in read {
+            self.store_contents(id);
+            self.unload(id);
+        }
     }
 }
 

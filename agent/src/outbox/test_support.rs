@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -17,8 +18,17 @@ pub(super) fn open(dir: &Path) -> SledOutbox {
 }
 
 pub(super) fn open_with(dir: &Path, quota: u64) -> SledOutbox {
+    open_as(dir, config(quota))
+}
+
+/// With which everything is stored at once.
+pub(super) fn config(quota: u64) -> OutboxConfig {
+    OutboxConfig { linger: Duration::ZERO, ..OutboxConfig::new(quota) }
+}
+
+pub(super) fn open_as(dir: &Path, config: OutboxConfig) -> SledOutbox {
     let identity = Identity { vehicle: "VIN1".into(), boot: "b".into() };
-    SledOutbox::open(dir, OutboxConfig::new(quota), identity, NOW).unwrap()
+    SledOutbox::open(dir, config, identity, NOW).unwrap()
 }
 
 /// An event of about `bytes` bytes.

@@ -119,8 +119,17 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         }
     };
 
-    let mut shell =
-        Shell { queue, monitor: parts.monitor.clone(), events: 0, frames: 0, first_ns: 0, told: [0; 5], told_ns: 0 };
+    let mut shell = Shell {
+        queue,
+        outbox: parts.outbox.clone(),
+        disk: [0; 2],
+        monitor: parts.monitor.clone(),
+        events: 0,
+        frames: 0,
+        first_ns: 0,
+        told: [0; 7],
+        told_ns: 0,
+    };
     let driven = drive(&mut parts, &mut shell, stop);
     let Shell { queue, events, frames, first_ns, .. } = shell;
     let overflowed = queue.overflowed();
@@ -191,31 +200,50 @@ fn send(
     runtime.shutdown_background();
 }
 
+/// Place of `disk_written_kib` among the counters.
+const WRITTEN: usize = 2;
+
 /// The engine's side of the queue.
 struct Shell {
     queue: Queue,
+    outbox: Arc<Mutex<dyn Outbox>>,
+    /// Whether the disk refuses, and KiB written, when last looked at.
+    disk: [u64; 2],
     monitor: Arc<LinkMonitor>,
     events: u64,
     frames: u64,
     first_ns: u64,
     /// The counters in the last event, and when that was.
-    told: [u64; 5],
+    told: [u64; 7],
     told_ns: u64,
 }
 
 impl Shell {
     /// An event of the agent itself, with its counters.
     fn tell(&mut self, state: &'static str, bad_lines: u64, now_ns: u64) -> Event {
-        const NAMES: [&str; 5] = ["bad_lines", "link_deferred", "link_rejected", "link_unclaimed", "queue_overflow"];
+        const NAMES: [&str; 7] = [
+            "bad_lines",
+            "disk_refuses",
+            "disk_written_kib",
+            "link_deferred",
+            "link_rejected",
+            "link_unclaimed",
+            "queue_overflow",
+        ];
         (self.told, self.told_ns) = (self.counters(bad_lines), now_ns);
         let counters = NameMap::new(NAMES.map(Arc::from).into_iter().zip(self.told).collect());
         let body = Body::Agent(AgentState { state, version: env!("CARGO_PKG_VERSION"), counters });
         Event { time_ns: now_ns, class: Class::Status, body }
     }
 
-    fn counters(&self, bad_lines: u64) -> [u64; 5] {
-        let link = self.monitor.snapshot();
-        [bad_lines, link.deferred, link.rejected, link.unclaimed, self.queue.overflowed()]
+    fn counters(&mut self, bad_lines: u64) -> [u64; 7] {
+        // The engine does not wait for the disk: while that is busy, it is told as it was.
+        if let Ok(outbox) = self.outbox.try_lock() {
+            let stat = outbox.stat();
+            self.disk = [u64::from(stat.refused), stat.written >> 10];
+        }
+        let (link, [refuses, written]) = (self.monitor.snapshot(), self.disk);
+        [bad_lines, refuses, written, link.deferred, link.rejected, link.unclaimed, self.queue.overflowed()]
     }
 
     /// True when the counters have changed and it is time to say so.
@@ -225,7 +253,10 @@ impl Shell {
         now_ns - self.told_ns >= COUNTERS_NS && {
             // Looked at once in a while only.
             self.told_ns = now_ns;
-            self.counters(bad_lines) != self.told
+            let mut now = self.counters(bad_lines);
+            // That alone is no news: it grows all the time.
+            now[WRITTEN] = self.told[WRITTEN];
+            now != self.told
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::clock::{boot_ns, wall_ns};
 use crate::event::{Class, Event, LossCause};
 use crate::outbox::{Outbox, OutboxError, lock};
 use crate::uplink::Waker;
@@ -20,6 +21,10 @@ const BULK: usize = 1024;
 const LINGER: Duration = Duration::from_millis(250);
 /// Commit at least every so many events.
 const GROUP: usize = 512;
+/// After the last commit there is another: what may be stored together with more has waited long enough by then.
+const SETTLE: Duration = Duration::from_secs(6);
+/// How often it is looked whether something is too old to be kept.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// A disk that fails for days must not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(600);
 
@@ -83,6 +88,9 @@ pub(super) struct Writer {
     outbox: Arc<Mutex<dyn Outbox>>,
     waker: Waker,
     last_log: Option<Instant>,
+    /// The last commit, unless one has followed that had nothing to do.
+    unsettled: Option<Instant>,
+    clock: Option<SteadyClock>,
 }
 
 impl Writer {
@@ -91,7 +99,19 @@ impl Writer {
         let dropped = Arc::new(Dropped::default());
         let bulk = Arc::new(AtomicUsize::new(0));
         let queue = Queue { sender, dropped: dropped.clone(), bulk: bulk.clone(), live };
-        (queue, Self { receiver, dropped, bulk, outbox, waker, last_log: None })
+        (
+            queue,
+            Self {
+                receiver,
+                dropped,
+                bulk,
+                outbox,
+                waker,
+                last_log: None,
+                unsettled: None,
+                clock: live.then(SteadyClock::default),
+            },
+        )
     }
 
     /// Until the queue's other end is gone and everything is committed.
@@ -126,22 +146,29 @@ impl Writer {
             }
             waiting += self.explain_dropped();
             let due = urgent || closed || waiting >= GROUP || since.elapsed() >= LINGER;
-            if waiting > 0 && due {
+            let settle = waiting == 0 && self.unsettled.is_some_and(|at| at.elapsed() >= SETTLE);
+            if (waiting > 0 && due) || settle {
+                self.unsettled = (!settle).then(Instant::now);
                 let committed = lock(&self.outbox).commit();
+                // Even if the disk refuses something may have become readable.
+                self.waker.notify();
                 match committed {
-                    Ok(()) => {
-                        waiting = 0;
-                        self.waker.notify();
-                    }
+                    Ok(()) => waiting = 0,
                     Err(error) => {
                         // Still in memory: tried again with the next group.
                         since = Instant::now();
+                        self.unsettled = Some(since);
                         self.log(Some(error));
                     }
                 }
             }
             if closed {
                 return;
+            }
+            if let Some(now_ns) = self.clock.as_mut().and_then(SteadyClock::trusted) {
+                lock(&self.outbox).expire(now_ns);
+                // Its gap events.
+                self.unsettled = Some(Instant::now());
             }
         }
     }
@@ -165,6 +192,43 @@ impl Writer {
         if self.last_log.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             self.last_log = Some(Instant::now());
             tracing::error!("{error}; events wait in memory as far as there is room");
+        }
+    }
+}
+
+/// Says what time it is, now and then, if the clock can be trusted: it is plausible, and has not been set for a while.
+#[derive(Debug, Default)]
+struct SteadyClock {
+    /// When it was last asked.
+    asked: Option<Instant>,
+    /// Wall time minus time since the computer was started, and since when it has been so.
+    offset: Option<(u64, Instant)>,
+}
+
+impl SteadyClock {
+    fn trusted(&mut self) -> Option<u64> {
+        if self.asked.is_some_and(|at| at.elapsed() < EXPIRE_EVERY) {
+            return None;
+        }
+        self.asked = Some(Instant::now());
+        self.is_steady(wall_ns(), boot_ns(), Instant::now()).then(wall_ns)
+    }
+
+    /// Whether it has gone evenly for ten minutes.
+    fn is_steady(&mut self, wall_ns: u64, boot_ns: u64, now: Instant) -> bool {
+        /// 2026-01-01: a clock that says less is not set.
+        const FLOOR_NS: u64 = 1_767_225_600_000_000_000;
+        const TOLERANCE_NS: u64 = 5_000_000_000;
+        const STEADY: Duration = Duration::from_secs(600);
+        let offset = wall_ns.saturating_sub(boot_ns);
+        match self.offset {
+            Some((before, since)) if before.abs_diff(offset) <= TOLERANCE_NS => {
+                wall_ns >= FLOOR_NS && now.duration_since(since) >= STEADY
+            }
+            _ => {
+                self.offset = Some((offset, now));
+                false
+            }
         }
     }
 }

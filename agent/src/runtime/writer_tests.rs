@@ -123,3 +123,23 @@ fn bulk_does_not_take_the_room_of_alerts() {
         ((QUEUE - BULK) as u64, BULK as u64)
     );
 }
+
+#[test]
+fn a_clock_is_trusted_when_it_has_not_been_set_for_ten_minutes() {
+    const SECOND: u64 = 1_000_000_000;
+    const NOW: u64 = 1_800_000_000 * SECOND;
+    let start = Instant::now();
+    let mut clock = SteadyClock::default();
+    let mut at =
+        |seconds: u64, wall: u64| clock.is_steady(wall, seconds * SECOND, start + Duration::from_secs(seconds));
+    assert!(!at(10, NOW + 10 * SECOND));
+    assert!(!at(500, NOW + 500 * SECOND));
+    assert!(at(611, NOW + 611 * SECOND), "ten minutes");
+    assert!(at(700, NOW + 702 * SECOND), "slewed a little");
+    assert!(!at(800, NOW + 1_000_000 * SECOND), "set");
+    assert!(!at(900, NOW + 1_000_100 * SECOND));
+    assert!(at(1500, NOW + 1_000_700 * SECOND));
+    for seconds in [2000, 3000] {
+        assert!(!at(seconds, seconds * SECOND), "1970");
+    }
+}

@@ -127,12 +127,21 @@ impl MqttUplink {
             let wait = backoff.next();
             monitor.in_flight(0);
             monitor.failed(&reason, wait);
+            tell(&*outbox, false);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = shutdown.as_mut() => break,
             }
         }
         monitor.ended();
+        tell(&*outbox, false);
+    }
+}
+
+/// Tells the outbox whether the gateway is there.
+fn tell<O: Outbox + ?Sized>(outbox: &Mutex<O>, up: bool) {
+    if let Err(error) = crate::outbox::lock(outbox).link(up) {
+        tracing::error!("{error}; events wait in memory as far as there is room");
     }
 }
 

@@ -248,6 +248,7 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
             self.stage = Stage::Up;
         }
         self.monitor.up(self.window, packet);
+        super::tell(self.outbox, true);
         Ok(())
     }
 

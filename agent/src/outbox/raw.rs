@@ -1,0 +1,178 @@
+//! Reading a generation from sled's file, without sled.
+//!
+//! sled is trusted with writing: a batch, flushed and synced, is in the file, each value in one piece and as it is (a test
+//! holds it to that). It is not trusted with opening what it finds: it has been seen to come up empty, to panic, and to
+//! destroy the file while it mends it. So a generation that this process has not made itself, or does not write any more,
+//! is never opened with sled again. Its chunks are found by their magic, wherever sled has put them; the CRCs say which are
+//! good, the ordinals of the records whether all are there. Nothing is written, nothing can panic, and an event that was
+//! synced is found whatever a power cut has made of what was written after it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::chunk::{self, Chunk};
+use super::generation::DATA;
+use super::head::Note;
+use super::record::{self, Record};
+use crate::event::Class;
+
+/// The chunks of a generation, and where they lie.
+#[derive(Debug)]
+pub(super) struct Raw {
+    file: File,
+    generation: u32,
+    /// Where each chunk lies.
+    chunks: BTreeMap<Chunk, u64>,
+}
+
+/// Looks for the chunks of the generation in `dir`. Blocks that cannot be read are skipped. `None`: there is no file.
+///
+/// # Errors
+/// When nothing at all can be read: then it is the disk that refuses.
+pub(super) fn open(dir: &Path, generation: u32) -> io::Result<Option<Raw>> {
+    /// A generation of the largest size has fewer.
+    const MAX_CHUNKS: usize = 100_000;
+    let file = match File::open(dir.join(DATA)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut chunks = BTreeMap::new();
+    let finder = memchr::memmem::Finder::new(chunk::MAGIC);
+    let mut reader = Blocks { file: &file, failed: None, read: false };
+    let mut window: Vec<u8> = Vec::new();
+    let mut start = 0_u64;
+    loop {
+        let more = reader.next(start + window.len() as u64, &mut window)?;
+        for at in finder.find_iter(&window) {
+            // What is cut off here is whole in the next window.
+            if let Some((chunk, _)) = chunk::parse(generation, &window[at..])
+                && chunks.len() < MAX_CHUNKS
+            {
+                chunks.entry(chunk).or_insert(start + at as u64);
+            }
+        }
+        if !more {
+            break;
+        }
+        let done = window.len().saturating_sub(chunk::MOST);
+        window.drain(..done);
+        start += done as u64;
+    }
+    match reader.failed.filter(|_| !reader.read) {
+        Some(error) => Err(error),
+        None => Ok(Some(Raw { file, generation, chunks })),
+    }
+}
+
+/// Reads a file block by block; one that cannot be read is all zeros.
+struct Blocks<'a> {
+    file: &'a File,
+    failed: Option<io::Error>,
+    read: bool,
+}
+
+impl Blocks<'_> {
+    /// Appends what is at `from`. False at the end.
+    fn next(&mut self, from: u64, to: &mut Vec<u8>) -> io::Result<bool> {
+        const LARGE: usize = 256 * 1024;
+        const SMALL: usize = 4096;
+        let length = self.file.metadata()?.len();
+        let before = to.len();
+        let wanted = LARGE.min(usize::try_from(length.saturating_sub(from)).unwrap_or(LARGE));
+        to.resize(before + wanted, 0);
+        let whole = &mut to[before..];
+        if self.file.read_exact_at(whole, from).is_ok() {
+            self.read |= wanted > 0;
+            return Ok(wanted > 0);
+        }
+        for (block, at) in whole.chunks_mut(SMALL).zip((from..).step_by(SMALL)) {
+            match self.file.read_exact_at(block, at) {
+                Ok(()) => self.read = true,
+                Err(error) => {
+                    block.fill(0);
+                    self.failed.get_or_insert(error);
+                }
+            }
+        }
+        Ok(wanted > 0)
+    }
+}
+
+impl Raw {
+    /// Names of the records, ascending, each once.
+    pub(super) fn names(&self) -> Vec<(Class, u64)> {
+        let mut names: Vec<_> = self
+            .chunks
+            .keys()
+            .filter_map(|chunk| Some((Class::from_rank(usize::from(chunk.rank))?, chunk.first)))
+            .collect();
+        names.dedup();
+        names
+    }
+
+    /// A record, if all its chunks are there. Of two of one name the later.
+    ///
+    /// # Errors
+    /// When what could be read before cannot now. After opening anew it may be there or not.
+    pub(super) fn record(&self, class: Class, first: u64) -> io::Result<Option<Record>> {
+        let mut best: Option<Record> = None;
+        for bytes in self.wholes(u8::try_from(class.rank()).unwrap_or(chunk::NOTE), first)? {
+            let Some(record) = record::decode(&bytes).filter(|r| r.class == class && r.first() == first) else {
+                continue;
+            };
+            let later = |than: &Record| (record.ordinal, record.last()) > (than.ordinal, than.last());
+            if best.as_ref().is_none_or(later) {
+                best = Some(record);
+            }
+        }
+        Ok(best)
+    }
+
+    /// The notes, the latest first.
+    ///
+    /// # Errors
+    /// As [`Raw::record`].
+    pub(super) fn notes(&self) -> io::Result<Vec<Note>> {
+        let mut numbers: Vec<u64> =
+            self.chunks.keys().filter(|chunk| chunk.rank == chunk::NOTE).map(|c| c.first).collect();
+        numbers.dedup();
+        let mut notes = Vec::new();
+        for &first in numbers.iter().rev() {
+            notes.extend(self.wholes(chunk::NOTE, first)?.iter().filter_map(|bytes| Note::decode(bytes)));
+        }
+        Ok(notes)
+    }
+
+    fn wholes(&self, rank: u8, first: u64) -> io::Result<Vec<Vec<u8>>> {
+        let from = Chunk { rank, first, total: 0, crc: 0, place: 0 };
+        let to = Chunk { rank, first, total: u32::MAX, crc: u32::MAX, place: u8::MAX };
+        let mut starts = self.chunks.range(from..=to).map(|(chunk, _)| *chunk).collect::<Vec<_>>();
+        starts.dedup_by_key(|chunk| (chunk.total, chunk.crc));
+        starts.into_iter().filter_map(|start| self.whole(start).transpose()).collect()
+    }
+
+    fn whole(&self, start: Chunk) -> io::Result<Option<Vec<u8>>> {
+        let total = usize::try_from(start.total).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        let mut buffer = vec![0; chunk::MOST];
+        for place in 0..=u8::MAX {
+            if bytes.len() >= total {
+                break;
+            }
+            let Some(&at) = self.chunks.get(&Chunk { place, ..start }) else { return Ok(None) };
+            let n = self.file.read_at(&mut buffer, at)?;
+            match chunk::parse(self.generation, &buffer[..n]) {
+                Some((_, part)) => bytes.extend_from_slice(part),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(bytes).filter(|bytes| bytes.len() == total))
+    }
+}
+
+#[cfg(test)]
+#[path = "raw_tests.rs"]
+mod tests;
