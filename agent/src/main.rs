@@ -9,6 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     log_to_standard_error();
+    outrider::runtime::panics::log_bounded();
     outrider::cli::main()
 }
 

@@ -14,6 +14,7 @@
 //! a live bus cannot, so the event is dropped, counted by class, and explained by a gap event.
 
 pub mod clock;
+pub mod panics;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
