@@ -12,8 +12,11 @@ use queue::Queue;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Events of one commit, bytes of an event's text, commits.
-const WORKLOADS: [(&str, usize, usize, usize); 3] =
-    [("alerts, one a commit", 1, 250, 2_000), ("telemetry, 20 a commit", 20, 250, 500), ("offline, 160 a commit", 160, 250, 100)];
+const WORKLOADS: [(&str, usize, usize, usize); 3] = [
+    ("alerts, one a commit", 1, 250, 2_000),
+    ("telemetry, 20 a commit", 20, 250, 500),
+    ("offline, 160 a commit", 160, 250, 100),
+];
 const KINDS: [&str; 4] = ["outrider", "sled", "sqlite", "file"];
 
 fn main() -> Outcome<()> {
@@ -41,13 +44,17 @@ fn table(dir: &Path) -> Outcome<()> {
     let at = place.to_str().ok_or("not a text")?;
     for (n, (name, events, _, commits)) in WORKLOADS.iter().enumerate() {
         println!("\n{name}: {commits} commits of {events}\n");
-        println!("| queue | bytes of events | written | a byte of event | after draining | events/s stored | drained |");
+        println!(
+            "| queue | bytes of events | written | a byte of event | after draining | events/s stored | drained |"
+        );
         println!("|---|---|---|---|---|---|---|");
         for kind in KINDS {
             println!("{}", again(&["one", at, kind, &n.to_string()])?.trim_end());
         }
     }
-    println!("\nA backlog:\n\n| MiB | events | start, ms | resident after start, MiB | resident after reading 1,000 batches, MiB |\n|---|---|---|---|---|");
+    println!(
+        "\nA backlog:\n\n| MiB | events | start, ms | resident after start, MiB | resident after reading 1,000 batches, MiB |\n|---|---|---|---|---|"
+    );
     for mib in ["1", "64", "1024"] {
         again(&["fill", at, mib])?;
         println!("| {mib} | {}", again(&["open", at])?.trim_end());
