@@ -72,7 +72,7 @@ impl SledOutbox {
             self.keeps.iter().filter(|(id, k)| **id != self.newest && k.live() == 0).map(|(&id, _)| id).collect();
         empty.into_iter().for_each(|id| self.doom(id));
         let reaped = self.reap();
-        let mut failure = rotated.and(reaped).err();
+        let mut failure = rotated.and(reaped).and_then(|()| self.merge_small()).err();
         // Each round deletes a generation; new ones come only of salvage, which is less than what is deleted.
         for _ in 0..=2 * self.keeps.len() {
             if self.disk_bytes() <= self.config.quota_bytes {
@@ -91,6 +91,28 @@ impl SledOutbox {
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Every start begins a generation. Without a network for months there would be thousands of small ones, each with its
+    /// line in the head: then what the oldest of them hold is copied to the newest.
+    fn merge_small(&mut self) -> Result<(), OutboxError> {
+        const MANY: u64 = 64;
+        let regular = self.config.quota_bytes / self.generation_limit();
+        if self.keeps.len() as u64 <= MANY + 2 * regular {
+            return Ok(());
+        }
+        let bytes = |keep: &Keep| keep.stock.iter().map(|stock| stock.bytes).sum::<u64>();
+        let is_small = |(id, keep): &(u32, &Keep)| *id != self.newest && bytes(keep) < self.generation_limit() / 8;
+        let small: Vec<u32> = self.usable().filter(is_small).map(|(id, _)| id).take(16).collect();
+        for id in small {
+            let records = self.of_generation(id)?;
+            self.salvage(&records)?;
+            self.doom(id);
+        }
+        self.write_pending()?;
+        self.reap()?;
+        self.measure_newest();
+        Ok(())
     }
 
     pub(super) fn measure_newest(&mut self) {

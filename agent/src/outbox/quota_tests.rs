@@ -260,3 +260,23 @@ fn acknowledgements_free_an_outbox_that_can_begin_no_generation() {
     outbox.commit().unwrap();
     assert_eq!((outbox.keeps.len(), outbox.stat().events[0]), (1, 1));
 }
+
+/// A vehicle that starts every day and finds no network for months.
+#[test]
+fn many_short_runs_make_no_heap_of_generations() {
+    let dir = tempfile::tempdir().unwrap();
+    for run in 0..130 {
+        let mut outbox = open_with(dir.path(), Q);
+        for class in [Class::Alert, Class::Telemetry] {
+            outbox.append(&event(class, 300)).unwrap();
+        }
+        outbox.commit().unwrap();
+        if run % 3 == 0 {
+            outbox.close().unwrap();
+        }
+        assert!(outbox.stat().generations <= 64 + 16 + 2, "{}", outbox.stat().generations);
+    }
+    let mut outbox = open_with(dir.path(), Q);
+    Audit::of(&mut outbox);
+    assert_eq!((outbox.stat().events[1], outbox.stat().events[3]), (130, 130));
+}

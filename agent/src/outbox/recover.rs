@@ -241,6 +241,10 @@ impl SledOutbox {
         let cut: Vec<u32> =
             self.keeps.iter().filter(|(_, k)| k.damaged && k.table.is_none()).map(|(&id, _)| id).collect();
         for id in cut {
+            // What is written last, when it is closed, need not be there: that alone costs nothing.
+            if let Some(keep) = self.keeps.get_mut(&id) {
+                keep.damaged = false;
+            }
             for (class, first, entry) in self.of_generation(id).unwrap_or_default() {
                 if let Err(error) = self.fetch(class, first, entry) {
                     tracing::warn!(%error, generation = id, "outbox generation cannot be read yet");
