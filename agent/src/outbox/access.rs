@@ -76,6 +76,11 @@ impl SledOutbox {
         }
         let Some(keep) = self.keeps.get_mut(&id) else { return Ok(None) };
         match keep.raw.as_ref().map_or(Ok(None), |raw| raw.record(class, first)) {
+            Ok(None) if keep.raw.as_ref().is_some_and(|raw| raw.has_unreadable) && !keep.is_given_up() => {
+                keep.raw = None;
+                let source = std::io::Error::other("a part of it cannot be read; it is tried again for a minute");
+                Err(dir::io_error(&self.dir.generation(id), "read", source))
+            }
             Ok(found) => Ok(found.filter(is_it)),
             Err(error) => {
                 // Next time it is looked through anew: what stays unreadable is lost.

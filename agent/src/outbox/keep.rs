@@ -1,5 +1,7 @@
 //! The books of the generations: which there are, which are open, what the head says about them.
 
+use std::time::{Duration, Instant};
+
 use super::dir;
 use super::generation::{Acked, Failure, Generation};
 use super::head::{GenerationInfo, Head, Note};
@@ -37,6 +39,8 @@ pub(super) struct Keep {
     pub(super) doomed: bool,
     /// To be read with it. Only while it is wanted.
     pub(super) raw: Option<Raw>,
+    /// Since when something that should be there cannot be read.
+    pub(super) unreadable_since: Option<Instant>,
     /// It has lost something: it goes to quarantine in the end.
     pub(super) damaged: bool,
     /// What the head goes on saying until the losses in this generation are explained.
@@ -55,6 +59,12 @@ impl Keep {
     pub(super) fn beyond(&self, class: Class, after: u64) -> Option<(u64, Entry)> {
         let acked = &self.acked[class.rank()];
         self.table.as_ref()?.beyond(class, after).iter().find(|(first, _)| !acked.contains(*first)).copied()
+    }
+
+    /// Whether what cannot be read has been tried for long enough to be called lost.
+    pub(super) fn is_given_up(&mut self) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        self.unreadable_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
     }
 
     /// Marks a record as done with.

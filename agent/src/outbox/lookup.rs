@@ -53,6 +53,9 @@ impl SledOutbox {
         if keep.raw.is_none() {
             let path = self.dir.generation(id);
             keep.raw = raw::open(&path, id).map_err(|e| dir::io_error(&path, "read a generation", e))?;
+            if keep.raw.as_ref().is_some_and(|raw| !raw.has_unreadable) {
+                keep.unreadable_since = None;
+            }
         }
         Ok(keep.raw.is_some())
     }

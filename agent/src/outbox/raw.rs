@@ -26,12 +26,14 @@ pub(super) struct Raw {
     generation: u32,
     /// Where each chunk lies.
     chunks: BTreeMap<Chunk, u64>,
+    /// Some blocks could not be read.
+    pub(super) has_unreadable: bool,
 }
 
 /// Looks for the chunks of the generation in `dir`. Blocks that cannot be read are skipped. `None`: there is no file.
 ///
 /// # Errors
-/// When nothing at all can be read: then it is the disk that refuses.
+/// When nothing can be read, or nothing any more: then it is the disk that refuses.
 pub(super) fn open(dir: &Path, generation: u32) -> io::Result<Option<Raw>> {
     /// A generation of the largest size has fewer.
     const MAX_CHUNKS: usize = 100_000;
@@ -41,7 +43,7 @@ pub(super) fn open(dir: &Path, generation: u32) -> io::Result<Option<Raw>> {
     };
     let mut chunks = BTreeMap::new();
     let finder = memchr::memmem::Finder::new(chunk::MAGIC);
-    let mut reader = Blocks { file: &file, failed: None, read: false };
+    let mut reader = Blocks { file: &file, failed: None, read: None };
     let mut window: Vec<u8> = Vec::new();
     let mut start = 0_u64;
     loop {
@@ -61,17 +63,23 @@ pub(super) fn open(dir: &Path, generation: u32) -> io::Result<Option<Raw>> {
         window.drain(..done);
         start += done as u64;
     }
-    match reader.failed.filter(|_| !reader.read) {
-        Some(error) => Err(error),
-        None => Ok(Some(Raw { file, generation, chunks })),
+    let has_unreadable = reader.failed.is_some();
+    if let Some(error) = reader.failed {
+        // It may have begun to refuse on the way: is what could be read still readable?
+        let answers = reader.read.is_some_and(|at| file.read_exact_at(&mut [0], at).is_ok());
+        if !answers {
+            return Err(error);
+        }
     }
+    Ok(Some(Raw { file, generation, chunks, has_unreadable }))
 }
 
 /// Reads a file block by block; one that cannot be read is all zeros.
 struct Blocks<'a> {
     file: &'a File,
     failed: Option<io::Error>,
-    read: bool,
+    /// A place that could be read.
+    read: Option<u64>,
 }
 
 impl Blocks<'_> {
@@ -85,12 +93,12 @@ impl Blocks<'_> {
         to.resize(before + wanted, 0);
         let whole = &mut to[before..];
         if self.file.read_exact_at(whole, from).is_ok() {
-            self.read |= wanted > 0;
+            self.read = self.read.or((wanted > 0).then_some(from));
             return Ok(wanted > 0);
         }
         for (block, at) in whole.chunks_mut(SMALL).zip((from..).step_by(SMALL)) {
             match self.file.read_exact_at(block, at) {
-                Ok(()) => self.read = true,
+                Ok(()) => self.read = self.read.or(Some(at)),
                 Err(error) => {
                     block.fill(0);
                     self.failed.get_or_insert(error);
