@@ -21,7 +21,7 @@ fn gap(ranges: &[(u64, u64)], seq: u64) -> Vec<u8> {
 fn encode(class: Class, body: Body, seq: u64) -> Vec<u8> {
     let identity = Identity { vehicle: "v".into(), boot: "b".into() };
     let mut bytes = Vec::new();
-    Event { time_ns: 1, class, body }.encode(&identity, seq, &mut bytes).unwrap();
+    Event::new(1, class, body).encode(&identity, seq, &mut bytes).unwrap();
     bytes
 }
 

@@ -127,36 +127,6 @@ fn an_interface_that_comes_late_is_waited_for() {
     assert!(number(blind, &["from"]).unwrap() > start_ns && number(blind, &["to"]).unwrap() < open_ns, "{blind:?}");
 }
 
-/// The files in systemd/network, read by systemd-networkd, make interfaces that the agent opens without a permission.
-#[test]
-fn interfaces_come_up_as_documented() {
-    let directory = Path::new("/run/systemd/network");
-    std::fs::create_dir_all(directory).unwrap();
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/network");
-    for file in std::fs::read_dir(files).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), directory.join(file.file_name())).unwrap();
-    }
-    // With /sys writable it would wait for udev, which is not there.
-    sh("mount -o remount,ro /sys");
-    let mut networkd =
-        Command::new("/lib/systemd/systemd-networkd").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut slcan = Slcan::new();
-    assert_eq!(slcan.interface, "can0");
-    let mut stage = Stage::new();
-    let agent = stage.listen(&(bus("can0", SMALL, "") + &bus("vcan0", SMALL, "")), &["can0", "vcan0"]);
-    wait_until("listen-only mode", || slcan.written().last().is_some_and(|said| said == "L"));
-    slcan.say("t1001FF");
-    sh(&format!("cansend vcan0 123##1{}", "00".repeat(64)));
-    for interface in ["can0", "vcan0"] {
-        wait_until("the frame", || frames(&mut stage, interface) == 1);
-    }
-    stage.complete(agent);
-    networkd.kill().unwrap();
-    networkd.wait().unwrap();
-    sh("mount -o remount,rw /sys; ip link del vcan0");
-}
-
 /// A real driver, and a wire that can be seen: what would acknowledge is refused, listening leaves no trace on it.
 #[test]
 fn only_a_controller_that_listens_only_is_opened() {

@@ -24,7 +24,7 @@ pub(crate) fn open(dir: &Path) -> Result<SledOutbox, OutboxError> {
 pub(crate) fn event(class: Class, bytes: usize) -> Event {
     let reason = "x".repeat(bytes.saturating_sub(150));
     let body = Body::Model(ModelState { name: "m".into(), state: "benched", reason, version: "1".into() });
-    Event { time_ns: NOW, class, body }
+    Event::new(NOW, class, body)
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,6 +155,7 @@ impl<'a> Driver<'a> {
                     // They may go from here on; the gap event that explains them is looked for with all holes.
                     for seq in contents(&batch).0 {
                         self.notes.committed.remove(&seq);
+                        self.pending.remove(&seq);
                         self.held.remove(&seq);
                     }
                     outbox.reject(*class, batch.first_seq, LossCause::Rejected)?;

@@ -162,6 +162,9 @@ pub(crate) struct Arrival {
     pub(crate) seq: u64,
     pub(crate) kind: String,
     pub(crate) class: String,
+    pub(crate) mono: Option<u64>,
+    pub(crate) clock: Option<String>,
+    pub(crate) stamp: Option<u64>,
     pub(crate) body: serde_cbor::Value,
 }
 

@@ -11,7 +11,8 @@ use outrider::outbox::{Batch, Outbox, OutboxError, OutboxStat};
 pub(crate) struct MemoryOutbox {
     identity: Identity,
     events_per_batch: usize,
-    next_seq: u64,
+    /// The number of the next event.
+    pub(crate) next_seq: u64,
     /// By class rank: appended, not committed.
     pending: [Vec<(u64, Vec<u8>)>; 5],
     stored: BTreeMap<(usize, u64), (Batch, Vec<u64>)>,
@@ -81,7 +82,7 @@ impl MemoryOutbox {
             let ranges = seqs.iter().map(|seq| (*seq, *seq)).collect();
             let count = u64::try_from(seqs.len()).unwrap();
             let body = Body::Gap(Gap { lost: Some(lost), span: None, cause, count, ranges });
-            self.append(&Event { time_ns: 1, class: Class::Status, body }).unwrap();
+            self.append(&Event::new(1, Class::Status, body)).unwrap();
             self.commit().unwrap();
         }
     }

@@ -1,5 +1,7 @@
 //! A TCP proxy that behaves like a bad network.
 
+#![allow(dead_code, reason = "the scenario tests each use a part of it")]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +16,8 @@ struct State {
     swallow: AtomicBool,
     ended: AtomicBool,
     accepted: AtomicU64,
+    /// Connections up to this one are dead, and nobody is told.
+    abandoned: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -34,7 +38,7 @@ impl Proxy {
                 if shared.ended.load(Ordering::SeqCst) {
                     break;
                 }
-                shared.accepted.fetch_add(1, Ordering::SeqCst);
+                let number = shared.accepted.fetch_add(1, Ordering::SeqCst) + 1;
                 if shared.refuse.load(Ordering::SeqCst) {
                     continue;
                 }
@@ -42,8 +46,8 @@ impl Proxy {
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 // Before anything gets through: whoever has seen the connection at work can cut it.
                 shared.open.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-                pump(&shared, &client, &server);
-                pump(&shared, &server, &client);
+                pump(&shared, number, &client, &server);
+                pump(&shared, number, &server, &client);
             }
         });
         Self { port, state }
@@ -69,6 +73,11 @@ impl Proxy {
         self.state.swallow.store(swallow, Ordering::SeqCst);
     }
 
+    /// Nothing more gets through on the connections that there are, and nobody is told; new ones are welcome.
+    pub(crate) fn abandon(&self) {
+        self.state.abandoned.store(self.accepted(), Ordering::SeqCst);
+    }
+
     /// Connections tried so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.state.accepted.load(Ordering::SeqCst)
@@ -84,7 +93,7 @@ impl Drop for Proxy {
     }
 }
 
-fn pump(state: &Arc<State>, from: &TcpStream, to: &TcpStream) {
+fn pump(state: &Arc<State>, number: u64, from: &TcpStream, to: &TcpStream) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     let state = Arc::clone(state);
     thread::spawn(move || {
@@ -93,7 +102,8 @@ fn pump(state: &Arc<State>, from: &TcpStream, to: &TcpStream) {
             if n == 0 {
                 break;
             }
-            if !state.swallow.load(Ordering::SeqCst) && to.write_all(&buffer[..n]).is_err() {
+            let dead = state.swallow.load(Ordering::SeqCst) || number <= state.abandoned.load(Ordering::SeqCst);
+            if !dead && to.write_all(&buffer[..n]).is_err() {
                 break;
             }
         }

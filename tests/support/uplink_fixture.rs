@@ -75,7 +75,7 @@ impl Drop for Running {
 pub(crate) fn telemetry(class: Class, i: u64) -> Event {
     let value = f64::from(u32::try_from(i).unwrap()) + 0.5;
     let values = NameMap::new(vec![("value".into(), Some(value))]);
-    Event { time_ns: 1_000_000_000 + i, class, body: Body::Signals(Signals { group: "test".into(), values }) }
+    Event::new(1_000_000_000 + i, class, Body::Signals(Signals { group: "test".into(), values }))
 }
 
 /// Commits such events, numbered by `numbers`.
@@ -90,7 +90,7 @@ pub(crate) fn fill(outbox: &Mutex<MemoryOutbox>, class: Class, numbers: std::ops
 /// An event of at least `bytes`.
 pub(crate) fn large(class: Class, bytes: usize) -> Event {
     let values = NameMap::new(vec![("x".repeat(bytes).into(), None)]);
-    Event { time_ns: 1, class, body: Body::Signals(Signals { group: "test".into(), values }) }
+    Event::new(1, class, Body::Signals(Signals { group: "test".into(), values }))
 }
 
 /// An event as it arrived.

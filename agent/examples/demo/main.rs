@@ -13,11 +13,7 @@
 mod broker;
 mod options;
 #[path = "../../../tests/support/proxy.rs"]
-#[expect(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "a helper of the tests: it can more than the demo needs, and may fail loudly"
-)]
+#[expect(clippy::unwrap_used, reason = "a helper of the tests: it may fail loudly")]
 mod proxy;
 mod scenario;
 mod subscriber;

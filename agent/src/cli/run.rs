@@ -35,7 +35,8 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     }
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
     let source = source::open(source_config, engine.catalog())?;
-    let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, identity.clone(), clock::wall_ns())?;
+    let now = if source.is_live() { clock::moment() } else { clock::wall_ns().into() };
+    let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, identity.clone(), now)?;
     if config.mqtt.is_none() {
         tracing::warn!("no [uplink.mqtt]: events stay in the outbox");
     }

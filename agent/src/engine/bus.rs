@@ -249,13 +249,13 @@ impl BusMonitor {
         }
         (self.told, self.told_ns) = (health.state, now_ns);
         let body = BusStatus { bus: catalog.buses()[bus].name.clone(), health: *health };
-        sink.event(Event { time_ns: now_ns, class: Class::Status, body: Body::Bus(body) });
+        sink.event(Event::new(now_ns, Class::Status, Body::Bus(body)));
     }
 }
 
 /// The event about frames that were not heard.
 pub(super) fn blind(body: Blind, now_ns: u64) -> Event {
-    Event { time_ns: now_ns, class: Class::Status, body: Body::Blind(body) }
+    Event::new(now_ns, Class::Status, Body::Blind(body))
 }
 
 impl From<ControllerState> for BusState {

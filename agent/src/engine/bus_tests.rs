@@ -247,7 +247,7 @@ fn a_frame_that_nothing_reads_is_sent_on_as_it_came() {
     bytes.extend([1, 2, 3, 4]);
     let xl = can_decoders::XlFrame::read(&bytes, START + 5 * MS, BusId(0)).unwrap();
     engine.notice(Notice::Xl(xl), &mut events);
-    let [Event { time_ns, class: Class::Bulk, body: Body::Xl(xl) }] = &events[..] else { panic!("{events:?}") };
+    let [Event { time_ns, class: Class::Bulk, body: Body::Xl(xl), .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((*time_ns, &*xl.bus, xl.sdt, xl.af, &*xl.data), (START + 5 * MS, "can0", 3, 9, &[1, 2, 3, 4][..]));
 }
 

@@ -110,7 +110,7 @@ impl Collector {
             Mode::Aggregate => self.aggregates(),
         };
         if let Some(body) = body {
-            sink.event(Event { time_ns: now_ns, class: Class::Telemetry, body });
+            sink.event(Event::new(now_ns, Class::Telemetry, body));
         }
     }
 

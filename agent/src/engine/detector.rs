@@ -221,7 +221,7 @@ impl Detector {
             version: self.spec.version.clone(),
             threshold: self.spec.threshold,
         };
-        sink.event(Event { time_ns: now_ns, class: self.class, body: Body::Anomaly(anomaly) });
+        sink.event(Event::new(now_ns, self.class, Body::Anomaly(anomaly)));
     }
 
     /// Targets by their part, largest first; ties by position, so that the order never depends on chance.
@@ -262,7 +262,7 @@ impl Detector {
             reason,
             version: self.spec.version.clone(),
         });
-        sink.event(Event { time_ns: now_ns, class: Class::Status, body });
+        sink.event(Event::new(now_ns, Class::Status, body));
     }
 }
 

@@ -113,7 +113,7 @@ impl HealthMonitor {
                 let Some(bus) = catalog.route(xl.bus) else { return };
                 let time_ns = xl.time_ns;
                 let body = Body::Xl(Xl::new(catalog.buses()[bus].name.clone(), xl));
-                sink.event(Event { time_ns, class: Class::Bulk, body });
+                sink.event(Event::new(time_ns, Class::Bulk, body));
             }
         }
     }
@@ -206,7 +206,7 @@ impl HealthMonitor {
             counters: NameMap::new(counters),
             late_frames: self.late_frames,
         };
-        sink.event(Event { time_ns: now_ns, class: Class::Status, body: Body::Health(health) });
+        sink.event(Event::new(now_ns, Class::Status, Body::Health(health)));
     }
 }
 
@@ -237,7 +237,7 @@ fn tell(
         state,
         period_ms: (period_ns / 1e4).round() / 100.0,
     });
-    sink.event(Event { time_ns: now_ns, class: Class::Status, body });
+    sink.event(Event::new(now_ns, Class::Status, body));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "durations; microseconds would do")]

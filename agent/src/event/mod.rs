@@ -8,6 +8,7 @@
 //! the schema that backends build against.
 
 mod bus;
+pub(crate) mod clock;
 
 use std::fmt;
 use std::io::Write;
@@ -17,6 +18,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, InvalidBy, Xl};
+pub use clock::{Clock, ClockChange, ClockFix, ClockState, Moment};
 
 /// Version of the envelope. Backends must ignore keys that they do not know.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -74,6 +76,8 @@ impl fmt::Display for Class {
 pub struct Event {
     /// When, in nanoseconds since the Unix epoch, by the clock that stamped the frames.
     pub time_ns: u64,
+    /// What that clock is worth; `None` from the engine, which has none, and in a recording.
+    pub clock: Option<Clock>,
     /// Importance.
     pub class: Class,
     /// What.
@@ -104,13 +108,29 @@ pub struct Envelope<'a> {
     pub boot: &'a str,
     /// See [`Body::kind`].
     pub kind: &'a str,
+    /// See [`Clock::mono_ns`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mono: Option<u64>,
     /// Importance.
     pub class: Class,
+    /// See [`Clock::state`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockState>,
     /// See [`Identity::vehicle`].
     pub vehicle: &'a str,
 }
 
 impl Event {
+    /// An event without a clock of its own.
+    pub fn new(time_ns: u64, class: Class, body: Body) -> Self {
+        Self { time_ns, clock: None, class, body }
+    }
+
+    /// When.
+    pub fn moment(&self) -> Moment {
+        Moment { time_ns: self.time_ns, clock: self.clock }
+    }
+
     /// The envelope of this event as number `seq` of `identity`.
     pub fn envelope<'a>(&'a self, identity: &'a Identity, seq: u64) -> Envelope<'a> {
         Envelope {
@@ -120,7 +140,9 @@ impl Event {
             body: &self.body,
             boot: &identity.boot,
             kind: self.body.kind(),
+            mono: self.clock.map(|clock| clock.mono_ns),
             class: self.class,
+            clock: self.clock.map(|clock| clock.state),
             vehicle: &identity.vehicle,
         }
     }
@@ -146,6 +168,8 @@ pub enum Body {
     Blind(Blind),
     /// A bus changed its state, or messages fell silent on it or came back.
     Bus(BusStatus),
+    /// The clock was set, or what is known of it changed.
+    Clock(ClockChange),
     /// Sequence numbers that will not arrive, and why.
     Gap(Gap),
     /// Counters of the buses and of the engine.
@@ -170,6 +194,7 @@ impl Body {
             Self::Anomaly(_) => "anomaly",
             Self::Blind(_) => "blind",
             Self::Bus(_) => "bus",
+            Self::Clock(_) => "clock",
             Self::Gap(_) => "gap",
             Self::Health(_) => "health",
             Self::Message(_) => "message",

@@ -47,6 +47,7 @@ fn samples() -> Vec<Event> {
             frames: Some(12),
         }),
         Body::Bus(BusStatus { bus: "can0".into(), health: known() }),
+        Body::Clock(ClockChange { step: -86_400_000_000_000, error: Some(1_250_000), state: ClockState::Synced }),
         Body::Xl(Xl {
             af: 0xDEAD_BEEF,
             bus: "can0".into(),
@@ -92,7 +93,7 @@ fn samples() -> Vec<Event> {
             period_ms: 60_000,
         }),
     ];
-    bodies.into_iter().map(|body| Event { time_ns: 1_700_000_000_123_456_789, class: Class::Status, body }).collect()
+    bodies.into_iter().map(|body| Event::new(1_700_000_000_123_456_789, Class::Status, body)).collect()
 }
 
 fn identity() -> Identity {
@@ -133,6 +134,9 @@ fn variants() -> Vec<Event> {
     for sample in samples() {
         for class in Class::ALL {
             events.push(Event { class, ..sample.clone() });
+        }
+        for state in ClockState::ALL {
+            events.push(Event { clock: Some(Clock { mono_ns: 12_345_678_901, state }), ..sample.clone() });
         }
         let mut with = |body| events.push(Event { body, ..sample.clone() });
         match &sample.body {
@@ -177,6 +181,11 @@ fn variants() -> Vec<Event> {
             }
             Body::Message(message) => with(Body::Message(MessageState { state: "back", ..message.clone() })),
             Body::Model(model) => with(Body::Model(ModelState { state: "refused", ..model.clone() })),
+            Body::Clock(_) => {
+                for state in ClockState::ALL {
+                    with(Body::Clock(ClockChange { step: 1, error: None, state }));
+                }
+            }
             Body::Signals(_) | Body::Aggregates(_) | Body::Xl(_) => {}
         }
     }
@@ -185,10 +194,15 @@ fn variants() -> Vec<Event> {
 
 #[test]
 fn the_schema_describes_every_kind_wholly() {
+    let fix = ClockFix { mono_ns: u64::MAX, offset_ns: 1_800_000_000_000_000_000, state: ClockState::Set };
     for event in variants() {
         let bytes = encode(&event);
-        schema::describes(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
-        schema::accepts(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        let right = clock::put_right(&bytes, |_, _| Some(fix));
+        assert_eq!(right.is_some(), event.clock.is_some());
+        for bytes in std::iter::once(bytes).chain(right) {
+            schema::describes(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+            schema::accepts(&bytes).unwrap_or_else(|error| panic!("{event:?}: {error}"));
+        }
     }
 }
 
@@ -235,11 +249,8 @@ fn the_schema_refuses_what_is_no_event() {
 /// Bytes that a backend has stored must stay readable: this encoding may not change without a new schema version.
 #[test]
 fn golden_bytes() {
-    let event = Event {
-        time_ns: 1,
-        class: Class::Status,
-        body: Body::Gap(Gap { cause: LossCause::Restart, count: 2, lost: None, span: None, ranges: vec![(3, 4)] }),
-    };
+    let gap = Gap { cause: LossCause::Restart, count: 2, lost: None, span: None, ranges: vec![(3, 4)] };
+    let event = Event::new(1, Class::Status, Body::Gap(gap));
     let mut bytes = Vec::new();
     event.encode(&identity(), 5, &mut bytes).unwrap();
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();

@@ -71,11 +71,21 @@ impl SledOutbox {
         if let Some(record) = found.filter(is_it) {
             return Ok(Some(record));
         }
-        if id == MEMORY || !self.open_raw(id)? {
+        if id == MEMORY {
+            return Ok(None);
+        }
+        if id == self.newest {
+            // What is found in its file now is not all that there will be.
+            self.rotate_wanted = true;
+            if let Some(keep) = self.keeps.get_mut(&id) {
+                keep.raw = None;
+            }
+        }
+        if !self.open_raw(id)? {
             return Ok(None);
         }
         let Some(keep) = self.keeps.get_mut(&id) else { return Ok(None) };
-        match keep.raw.as_ref().map_or(Ok(None), |raw| raw.record(class, first)) {
+        match keep.raw.as_mut().map_or(Ok(None), |raw| raw.record(class, first)) {
             Ok(None) if keep.raw.as_ref().is_some_and(|raw| raw.has_unreadable) && !keep.is_given_up() => {
                 keep.raw = None;
                 let source = std::io::Error::other("a part of it cannot be read; it is tried again for a minute");
@@ -134,8 +144,10 @@ impl SledOutbox {
 
     /// The gateway has acknowledged a batch.
     pub(super) fn acknowledged(&mut self, class: Class, first: u64) -> Result<(), OutboxError> {
-        // More than one: copied to another generation, and a crash before the first was deleted.
-        while let Some(entry) = self.get(class, first)? {
+        // More than one: copied to another generation, and a crash before the first was deleted. One with more events is not
+        // a copy: a part of it was left by a commit that failed half way.
+        let mut last = None;
+        while let Some(entry) = self.get(class, first)?.filter(|entry| entry.last <= *last.get_or_insert(entry.last)) {
             self.forget(class, first, entry);
             if class == Class::Status {
                 self.owed.settle(&[(first, entry.last)].into_iter().collect());
@@ -153,7 +165,8 @@ impl SledOutbox {
         refused: Option<&[u64]>,
         cause: LossCause,
     ) -> Result<(), OutboxError> {
-        while let Some(entry) = self.get(class, first)? {
+        let mut last = None;
+        while let Some(entry) = self.get(class, first)?.filter(|entry| entry.last <= *last.get_or_insert(entry.last)) {
             let lost = |seq: u64| refused.is_none_or(|refused| refused.contains(&seq));
             if class == Class::Status
                 && let Some(record) = self.peek(class, first, entry)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::head::Doubt;
 use super::ledger::Loss;
 use super::pending::{Pending, Pushed};
-use super::quota::SALVAGE_BYTES;
+use super::quota::{LOG_EVERY, SALVAGE_BYTES};
 use super::ranges::RangeSet;
 use super::record::{Record, Times};
 use super::store::{BLOCK, SledOutbox, is_full};
@@ -108,11 +108,11 @@ impl SledOutbox {
             self.explained_at = Some(Instant::now());
         }
         self.reserve(self.ledger.events() as u64);
-        for event in self.ledger.drain(self.time_ns) {
+        for event in self.ledger.drain(self.latest) {
             let seq = self.enqueue(&event);
             if let Body::Gap(gap) = &event.body {
                 self.owed.add(seq, gap);
-                self.owed_dirty = true;
+                self.head_stale = true;
             }
         }
     }
@@ -128,12 +128,14 @@ impl SledOutbox {
         if self.rotate_wanted { self.rotate() } else { Ok(()) }
     }
 
-    /// Tells the head what the latest gap events explain. Failing that, maintenance tries again.
-    pub(super) fn note_owed(&mut self) {
-        if self.owed_dirty
+    /// Tells the head what the latest gap events explain and how clocks were set. Failing that, maintenance tries again.
+    pub(super) fn freshen_head(&mut self) {
+        if self.head_stale
             && let Err(error) = self.write_head(None)
+            && self.maintenance_told.is_none_or(|at| at.elapsed() >= LOG_EVERY)
         {
-            tracing::warn!(%error, "outbox head does not know the latest gap events yet");
+            self.maintenance_told = Some(Instant::now());
+            tracing::warn!(%error, "outbox head does not know the latest yet");
         }
     }
 
@@ -212,7 +214,7 @@ impl SledOutbox {
                 keep.listed = None;
             }
         }
-        self.note_owed();
+        self.freshen_head();
         Ok(())
     }
 
@@ -289,6 +291,8 @@ impl SledOutbox {
                 return Ok(());
             }
             self.room_to_store()?;
+            // Making room may have dropped some.
+            records.retain(|record| self.volatile.get(record.class, record.first()).is_some());
             self.store(&records, None)?;
             records.iter().for_each(|record| self.volatile.remove(record.class, record.first()));
         }

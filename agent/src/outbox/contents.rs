@@ -3,10 +3,11 @@
 //! `contents` is written once, when the generation is closed: first the sums, which are read at every start, then the table
 //! of its records, which is read when they are wanted. `acked` says which records are acknowledged; it is rewritten in place
 //! now and then and not synced. Both have CRCs. Without `contents` the database is read instead; without `acked` its records
-//! are sent once more.
+//! are sent once more. What `acked` says is left holds only if no record was stored since: it also says how many there were.
 //!
 //! Little endian. `contents`: `ORT1`; length of the sums; sums: generation, records, length of the data file, numbers as
-//! ranges, the five classes' stocks; CRC of all so far; the table (`index.rs`), its CRC. `acked`: `ORA1`, length, five range sets, five stocks, CRC.
+//! ranges, the five classes' stocks; CRC of all so far; the table (`index.rs`), its CRC. `acked`: `ORA2`,
+//! length, records, five range sets, five stocks, CRC.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,7 +24,7 @@ use super::stock::Stock;
 const CONTENTS: &str = "contents";
 const ACKED: &str = "acked";
 const CONTENTS_MAGIC: &[u8; 4] = b"ORT1";
-const ACKED_MAGIC: &[u8; 4] = b"ORA1";
+const ACKED_MAGIC: &[u8; 4] = b"ORA2";
 /// No generation needs more.
 const MAX_BYTES: u64 = 8 << 20;
 
@@ -129,9 +130,19 @@ pub(super) fn table(dir: &Path, generation: u32) -> Option<Table> {
     (table.len() == usize::try_from(sums.records).ok()?).then_some(table)
 }
 
-/// Notes which records are acknowledged, and what is left. Not synced.
-pub(super) fn store_acked(dir: &Path, acked: &Acked, left: &[Stock; 5]) -> io::Result<()> {
-    let mut body = Vec::new();
+/// What is acknowledged in a generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Noted {
+    pub(super) acked: Acked,
+    /// Records in the generation when this was noted.
+    pub(super) records: u32,
+    /// What was left of them.
+    pub(super) left: [Stock; 5],
+}
+
+/// Notes which records are acknowledged. Not synced.
+pub(super) fn store_acked(dir: &Path, Noted { acked, records, left }: &Noted) -> io::Result<()> {
+    let mut body = records.to_le_bytes().to_vec();
     acked.iter().for_each(|ranges| put_ranges(&mut body, ranges));
     left.iter().for_each(|stock| stock.put(&mut body));
     // In place: should it be cut half way, it is void, and its records are sent once more.
@@ -149,18 +160,18 @@ pub(super) fn void_acked(dir: &Path) -> io::Result<()> {
 }
 
 /// What [`store_acked`] noted, if it is there and whole.
-pub(super) fn acked(dir: &Path) -> Option<(Acked, [Stock; 5])> {
+pub(super) fn acked(dir: &Path) -> Option<Noted> {
     let mut file = File::open(dir.join(ACKED)).ok()?;
     let body = unframed(&mut file, ACKED_MAGIC)?;
     let mut rest = body.as_slice();
-    let (mut acked, mut left) = (Acked::default(), [Stock::default(); 5]);
-    for ranges in &mut acked {
+    let mut noted = Noted { records: u32::from_le_bytes(take(&mut rest)?), ..Noted::default() };
+    for ranges in &mut noted.acked {
         *ranges = take_ranges(&mut rest)?;
     }
-    for stock in &mut left {
+    for stock in &mut noted.left {
         *stock = Stock::take(&mut rest)?;
     }
-    rest.is_empty().then_some((acked, left))
+    rest.is_empty().then_some(noted)
 }
 
 #[cfg(test)]
@@ -203,14 +214,13 @@ mod tests {
     #[test]
     fn a_shorter_note_of_acknowledgements_replaces_a_longer_one() {
         let dir = tempfile::tempdir().unwrap();
-        let left = sample().0.stocks;
-        let mut acked_in = Acked::default();
-        (0..100).for_each(|n| acked_in[1].insert(3 * n, 3 * n));
-        store_acked(dir.path(), &acked_in, &left).unwrap();
-        assert_eq!(acked(dir.path()), Some((acked_in.clone(), left)));
-        acked_in[1].insert(0, 1000);
-        store_acked(dir.path(), &acked_in, &left).unwrap();
-        assert_eq!(acked(dir.path()), Some((acked_in, left)));
+        let mut noted = Noted { records: 9, left: sample().0.stocks, ..Noted::default() };
+        (0..100).for_each(|n| noted.acked[1].insert(3 * n, 3 * n));
+        store_acked(dir.path(), &noted).unwrap();
+        assert_eq!(acked(dir.path()), Some(noted.clone()));
+        noted.acked[1].insert(0, 1000);
+        store_acked(dir.path(), &noted).unwrap();
+        assert_eq!(acked(dir.path()), Some(noted));
         void_acked(dir.path()).unwrap();
         assert_eq!(acked(dir.path()), None);
     }

@@ -2,8 +2,9 @@
 //!
 //! It reserves sequence numbers in blocks, so that none is used twice after a crash, and lists the
 //! generations with what they hold, so that one that is gone, opens empty or has lost records is
-//! noticed. It also says what stored gap events explain, in case they are lost themselves. Two copies are written one after the other, each to a temporary file that is synced
-//! and renamed, then the directory is synced; only after both may reserved numbers be used.
+//! noticed. It also says what stored gap events explain, in case they are lost themselves, and how
+//! wrong clocks were. Two copies are written one after the other, each to a temporary file that is
+//! synced and renamed, then the directory is synced; only after both may reserved numbers be used.
 //! Therefore either copy alone is good enough.
 
 use std::fs::{self, File, OpenOptions};
@@ -11,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::fixes::Fixes;
 use super::owed::{Debt, Owed};
 use super::ranges::RangeSet;
 use super::record::take;
@@ -21,11 +23,11 @@ pub(super) const COPIES: [&str; 2] = ["head", "head.copy"];
 /// The file that becomes a copy by renaming.
 pub(super) const TEMPORARY: &str = "head.new";
 
-const MAGIC: &[u8; 4] = b"ORH2";
+const MAGIC: &[u8; 4] = b"ORH3";
 /// For "no class" in [`Owed`].
 const NO_CLASS: u8 = u8::MAX;
-/// A head of the largest outbox is some tens of kilobytes; more is not ours.
-const MAX_BYTES: u64 = 1 << 20;
+/// A head of the largest outbox, with thousands of generations, has a megabyte; much more is not ours.
+const MAX_BYTES: u64 = 8 << 20;
 
 /// What the head says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(super) struct Head {
     pub(super) wear: (u64, u64),
     /// What the gap events explain that are stored and not acknowledged.
     pub(super) owed: Owed,
+    /// How wrong clocks were.
+    pub(super) fixes: Fixes,
 }
 
 /// Numbers that were given out and are neither stored nor acknowledged nor explained.
@@ -134,6 +138,7 @@ impl Head {
             put_ranges(&mut out, &debt.events);
             put_ranges(&mut out, &debt.lost);
         }
+        self.fixes.put(&mut out);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
@@ -169,7 +174,8 @@ impl Head {
             let debt = Debt { events: take_ranges(&mut rest)?, lost: take_ranges(&mut rest)? };
             owed.0.insert((cause, class), debt);
         }
-        rest.is_empty().then_some(Self { reserved_end, doubt, clean, next_generation, wear, generations, owed })
+        let fixes = Fixes::take(&mut rest)?;
+        rest.is_empty().then_some(Self { reserved_end, doubt, clean, next_generation, wear, generations, owed, fixes })
     }
 
     /// Reads the first copy that is whole. `None` when there is none.

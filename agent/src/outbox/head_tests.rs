@@ -6,7 +6,11 @@ fn sample() -> Head {
     let mut owed = Owed::default();
     owed.add(9, &Gap { lost: None, span: None, cause: LossCause::Storage, count: 1, ranges: vec![(6, 6)] });
     owed.add(10, &Gap { lost: Some(Class::Bulk), span: None, cause: LossCause::Quota, count: 2, ranges: vec![(7, 8)] });
+    let mut fixes = Fixes::default();
+    let fix = |mono_ns| crate::event::ClockFix { mono_ns, offset_ns: -5, state: crate::event::ClockState::Set };
+    [7, 9].into_iter().for_each(|mono_ns| fixes.add("boot", fix(mono_ns)));
     Head {
+        fixes,
         wear: (5, 7),
         reserved_end: 4097,
         doubt: Doubt { from: 21, waiting: [(3, 4)].into_iter().collect() },

@@ -44,7 +44,7 @@ impl Inspection {
     /// read.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
         let dir = Dir::lock(path, false)?;
-        let mut survey = Survey::take(&dir)?;
+        let mut survey = Survey::take(&dir, true)?;
         let damaged = survey.damaged().collect();
         let mut records = BTreeMap::new();
         for (&id, scan) in &mut survey.scans {
@@ -140,17 +140,17 @@ impl Cursor {
 }
 
 impl Inspection {
-    fn raw<'a>(&self, id: u32, open: &'a mut Vec<(u32, Raw)>) -> Option<&'a Raw> {
+    fn raw<'a>(&self, id: u32, open: &'a mut Vec<(u32, Raw)>) -> Option<&'a mut Raw> {
         /// One for each class: that many are read at most at a time.
         const MAX_OPEN: usize = 5;
         if let Some(at) = open.iter().position(|other| other.0 == id) {
-            return open.get(at).map(|found| &found.1);
+            return open.get_mut(at).map(|found| &mut found.1);
         }
         let raw = raw::open(&self.dir.generation(id), id).ok()??;
         if open.len() == MAX_OPEN {
             open.remove(0);
         }
         open.push((id, raw));
-        open.last().map(|found| &found.1)
+        open.last_mut().map(|found| &mut found.1)
     }
 }

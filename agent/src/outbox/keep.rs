@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::contents::Noted;
 use super::dir;
 use super::generation::{Acked, Failure, Generation};
 use super::head::{GenerationInfo, Head, Note};
@@ -116,11 +117,12 @@ impl SledOutbox {
             clean,
             next_generation: self.head.next_generation,
             generations: self.keeps.iter().map(|(&id, k)| k.listed.clone().unwrap_or_else(|| k.info(id))).collect(),
-            wear: (self.wear.left().unwrap_or(0), self.time_ns),
+            wear: (self.wear.left().unwrap_or(0), self.latest.time_ns),
             owed: self.owed.clone(),
+            fixes: std::mem::take(&mut self.head.fixes),
         };
         self.head.store(self.dir.path()).map_err(|e| dir::io_error(self.dir.path(), "write head", e))?;
-        self.owed_dirty = false;
+        self.head_stale = false;
         self.unreserved = false;
         Ok(())
     }
@@ -157,6 +159,7 @@ impl SledOutbox {
         self.writer = None;
         let Some(keep) = self.keeps.get_mut(&id) else { return };
         keep.closed = true;
+        keep.raw = None;
         keep.disk = dir::disk_bytes(&self.dir.generation(id));
         self.store_contents(id);
         self.note_acked(id);
@@ -177,7 +180,12 @@ impl SledOutbox {
         }
         let usable = |keep: &&mut Keep| keep.acks_dirty > 0 && !keep.doomed;
         let Some(keep) = self.keeps.get_mut(&id).filter(usable) else { return };
-        match contents::store_acked(&self.dir.generation(id), &keep.acked, &keep.stock) {
+        let path = self.dir.generation(id);
+        let records = match &keep.table {
+            Some(table) => u32::try_from(table.len()).unwrap_or(u32::MAX),
+            None => contents::sums(&path, id).map_or(0, |sums| sums.records),
+        };
+        match contents::store_acked(&path, &Noted { acked: keep.acked.clone(), records, left: keep.stock }) {
             Ok(()) => keep.acks_dirty = 0,
             Err(error) => tracing::warn!(generation = id, %error, "outbox acknowledgements not noted"),
         }
@@ -186,8 +194,11 @@ impl SledOutbox {
     /// After an acknowledgement: gives back what is empty, or notes the acknowledgements now and then.
     pub(super) fn after_ack(&mut self, id: u32) -> Result<(), OutboxError> {
         const NOTE_EVERY: u32 = 32;
+        const DELETE_TOGETHER: usize = 4;
         let Some(keep) = self.keeps.get(&id) else { return Ok(()) };
         if keep.live() == 0 {
+            self.note_acked(id);
+            let Some(keep) = self.keeps.get(&id) else { return Ok(()) };
             if id == self.newest {
                 if keep.disk < self.generation_limit() / WORTH_RETURNING || self.unexplained {
                     return Ok(());
@@ -195,7 +206,9 @@ impl SledOutbox {
                 self.retire();
             }
             self.doom(id);
-            self.reap()
+            // Each time the head is written, durably: a backlog is given away faster than that. A commit deletes the rest.
+            let doomed = self.keeps.values().filter(|keep| keep.doomed).count();
+            if doomed >= DELETE_TOGETHER { self.reap() } else { Ok(()) }
         } else {
             if keep.acks_dirty >= NOTE_EVERY {
                 self.note_acked(id);
@@ -225,14 +238,15 @@ impl SledOutbox {
             self.keeps.extend(removed);
             return Err(error);
         }
+        let mut failure = None;
         for (id, keep) in removed {
             let gone = if keep.damaged { self.dir.quarantine(id) } else { self.dir.delete_generation(id) };
-            gone.map_err(|e| dir::io_error(&self.dir.generation(id), "delete", e))?;
+            failure = failure.or(gone.map_err(|e| dir::io_error(&self.dir.generation(id), "delete", e)).err());
             if keep.damaged {
                 self.other_disk = self.dir.other_disk_bytes();
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Stores encoded records in the newest generation.

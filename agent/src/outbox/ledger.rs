@@ -6,10 +6,14 @@ use serde::Deserialize;
 
 use super::ranges::RangeSet;
 use super::record::Times;
-use crate::event::{Body, Class, Event, Gap, LossCause};
+use crate::event::{Body, Class, Event, Gap, LossCause, Moment};
 
 /// Ranges in one gap event: it stays below 6 KiB.
 const MAX_RANGES: usize = 256;
+
+/// Ranges of one cause and class. A disk that refuses for weeks would make more and more; rounded up to so many, some numbers
+/// between them are explained that arrived all the same.
+const MOST_RANGES: usize = 4096;
 
 /// Lost numbers by cause and class, coalesced.
 #[derive(Debug, Default)]
@@ -36,7 +40,9 @@ impl Loss {
 impl Ledger {
     pub(super) fn add(&mut self, cause: LossCause, class: Option<Class>, lost: &RangeSet, times: Option<Times>) {
         if !lost.is_empty() {
-            self.0.entry((cause, class)).or_default().add(lost, times);
+            let loss = self.0.entry((cause, class)).or_default();
+            loss.add(lost, times);
+            loss.numbers.coarsen(MOST_RANGES);
         }
     }
 
@@ -71,14 +77,15 @@ impl Ledger {
     }
 
     /// Empties the ledger into events that explain it.
-    pub(super) fn drain(&mut self, time_ns: u64) -> Vec<Event> {
+    pub(super) fn drain(&mut self, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
         for ((cause, lost), loss) in std::mem::take(&mut self.0) {
             let ranges: Vec<(u64, u64)> = loss.numbers.iter().collect();
             for ranges in ranges.chunks(MAX_RANGES) {
                 let count = ranges.iter().copied().collect::<RangeSet>().count();
                 let gap = Gap { lost, span: loss.times, cause, count, ranges: ranges.to_vec() };
-                events.push(Event { time_ns, class: Class::Status, body: Body::Gap(gap) });
+                let (time_ns, clock) = (now.time_ns, now.clock);
+                events.push(Event { time_ns, clock, class: Class::Status, body: Body::Gap(gap) });
             }
         }
         events

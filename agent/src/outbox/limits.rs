@@ -1,5 +1,6 @@
 //! What holds for a class alone: how many bytes of it may wait, and for how long.
 
+use super::index::Entry;
 use super::ledger::Loss;
 use super::store::SledOutbox;
 use crate::event::{Class, LossCause};
@@ -15,7 +16,7 @@ impl SledOutbox {
             if self.bytes(class) > quota {
                 // Some more than need be: many small gap events would come to more.
                 let enough = quota - quota / 16;
-                self.drop_oldest(class, LossCause::Quota, |this, _| this.bytes(class) > enough);
+                self.drop_oldest(class, LossCause::Quota, |this, _, _| Some(this.bytes(class) > enough));
             }
         }
     }
@@ -28,7 +29,14 @@ impl SledOutbox {
             let stocks = self.keeps.values().filter(|keep| !keep.doomed).map(|keep| keep.stock[class.rank()]);
             let earliest = stocks.filter(|stock| stock.records > 0).map(|stock| stock.times.0).min();
             if self.volatile.earliest(class).into_iter().chain(earliest).any(|time| time < limit) {
-                self.drop_oldest(class, LossCause::Age, |_, latest_ns| latest_ns < limit);
+                self.drop_oldest(class, LossCause::Age, |this, first, entry| {
+                    if entry.times.1 >= limit {
+                        return Some(false);
+                    }
+                    // Perhaps the clock was wrong. What cannot be read has to be looked at by whoever sends it.
+                    let record = this.peek(class, first, entry)?;
+                    this.latest_time(&record).map(|latest_ns| latest_ns < limit)
+                });
             }
         }
     }
@@ -39,13 +47,18 @@ impl SledOutbox {
         stored.sum::<u64>() + self.volatile.bytes_of(class)
     }
 
-    /// Drops records from the front as long as `goes` says so; it is given the time of the record's latest event.
-    fn drop_oldest(&mut self, class: Class, cause: LossCause, goes: impl Fn(&Self, u64) -> bool) {
-        let mut lost = Loss::default();
+    /// Drops records from the front as long as `goes` says so. Those of which it does not know are passed over.
+    fn drop_oldest(&mut self, class: Class, cause: LossCause, goes: impl Fn(&mut Self, u64, Entry) -> Option<bool>) {
+        let (mut lost, mut after) = (Loss::default(), 0);
         for _ in 0..MOST {
-            let Ok(Some((first, entry))) = self.next(class, 0) else { break };
-            if !goes(self, entry.times.1) {
-                break;
+            let Ok(Some((first, entry))) = self.next(class, after) else { break };
+            match goes(self, first, entry) {
+                Some(true) => {}
+                Some(false) => break,
+                None => {
+                    after = first;
+                    continue;
+                }
             }
             if let Some(keep) = self.keeps.get_mut(&entry.generation) {
                 keep.hold_listing(entry.generation);
@@ -58,6 +71,8 @@ impl SledOutbox {
                 self.owed.settle(&[(first, entry.last)].into_iter().collect());
             }
             lost.add(&self.numbers(class, first, entry), Some(entry.times));
+            // From here on nothing is noted as done with on disk before it is explained.
+            self.unexplained = true;
             self.forget(class, first, entry);
         }
         if !lost.numbers.is_empty() {

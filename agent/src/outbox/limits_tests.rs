@@ -80,3 +80,22 @@ fn a_quota_of_status_events_ends() {
     let audit = Audit::of(&mut outbox);
     assert_eq!(audit.lost_to(LossCause::Overflow).count(), 200);
 }
+
+/// While old records are dropped, tables come and go, and with them what is noted on disk as done with.
+#[test]
+fn what_was_dropped_for_its_age_is_explained_after_a_crash_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open_with(dir.path(), MIN_QUOTA_BYTES);
+    outbox.config.classes[Class::Telemetry.rank()].max_age = Duration::from_secs(60);
+    for _ in 0..12 {
+        for class in [Class::Telemetry, Class::Alert] {
+            outbox.append(&event(class, 300)).unwrap();
+        }
+        outbox.commit().unwrap();
+        outbox.rotate().unwrap();
+    }
+    outbox.expire(NOW + 120_000_000_000);
+    assert_eq!(outbox.stat().events, [0, 12, 0, 0, 0]);
+    drop(outbox);
+    Audit::of(&mut open_with(dir.path(), MIN_QUOTA_BYTES));
+}

@@ -6,7 +6,7 @@ use super::scan::Scan;
 use super::store::SledOutbox;
 use super::volatile::MEMORY;
 use super::{OutboxError, contents, dir, generation, raw};
-use crate::event::Class;
+use crate::event::{Class, LossCause};
 
 /// Generations of which the table is in memory, beside the newest: as many as classes are read at a time.
 const MAX_LOADED: usize = 5;
@@ -20,7 +20,26 @@ impl SledOutbox {
             let io_error = |e| dir::io_error(&path, "read a generation", e);
             keep.table = contents::table(&path, id);
             if keep.table.is_none() {
-                keep.table = Scan::of_raw(&path, id).map_err(io_error)?.table;
+                let scan = Scan::of_raw(&path, id).map_err(io_error)?;
+                if scan.has_unreadable && !keep.is_given_up() {
+                    return Err(io_error(std::io::Error::other(
+                        "a part of it cannot be read; it is tried again for a minute",
+                    )));
+                }
+                // Made anew, it may hold less than the books say.
+                let mut missing = keep.holds.clone();
+                missing.subtract(&scan.numbers);
+                keep.acked.iter().for_each(|acked| missing.subtract(acked));
+                if !missing.is_empty() {
+                    tracing::error!(generation = id, "outbox generation has lost records");
+                    // The head goes on saying what it held until that is explained.
+                    keep.hold_listing(id);
+                    keep.damaged = true;
+                }
+                let table = scan.table.unwrap_or_default();
+                keep.stock = table.stocks(|class, first| keep.acked[class.rank()].contains(first));
+                (keep.holds, keep.table) = (scan.numbers, Some(table));
+                self.lose(LossCause::Corrupt, None, &missing, None);
                 self.store_contents(id);
             }
         }

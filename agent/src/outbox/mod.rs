@@ -11,6 +11,7 @@ mod chunk;
 mod commit;
 mod contents;
 mod dir;
+mod fixes;
 mod flush;
 mod generation;
 mod head;
@@ -43,7 +44,7 @@ pub use inspect::{BatchInfo, Inspection};
 pub use settings::{ClassLimits, Durability, MIN_QUOTA_BYTES, OutboxConfig};
 pub use store::SledOutbox;
 
-use crate::event::{Class, Event, LossCause};
+use crate::event::{Class, ClockFix, Event, LossCause};
 
 /// Some events of one class with consecutive places in that class, as one record on disk and one message on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,6 +206,11 @@ pub trait Outbox: Send {
     /// trusted. The gap events come with the next commit.
     fn expire(&mut self, now_ns: u64) {
         let _ = now_ns;
+    }
+
+    /// The clock was set: what was stamped before, since the computer was started, is put right when it is read.
+    fn clock_was_set(&mut self, fix: ClockFix) {
+        let _ = fix;
     }
 
     /// What it holds.

@@ -25,7 +25,7 @@ pub(super) const SALVAGE_BYTES: usize = 256 * 1024;
 /// In one generation: bounds the memory that its table takes.
 const MAX_RECORDS: u32 = 16_384;
 /// Maintenance that fails for days must not fill the log.
-const LOG_EVERY: Duration = Duration::from_secs(600);
+pub(super) const LOG_EVERY: Duration = Duration::from_secs(600);
 
 impl SledOutbox {
     /// After a commit: begins a new generation when the newest is large, keeps the quota, gives space back. Failing
@@ -37,7 +37,7 @@ impl SledOutbox {
             self.maintenance_told = Some(Instant::now());
             tracing::warn!(%error, "outbox maintenance failed; it is tried again at every commit");
         }
-        self.note_owed();
+        self.freshen_head();
     }
 
     /// Before a commit: fails while storing more could only make the newest generation grow beyond the quota.
@@ -73,6 +73,11 @@ impl SledOutbox {
         empty.into_iter().for_each(|id| self.doom(id));
         let reaped = self.reap();
         let mut failure = rotated.and(reaped).and_then(|()| self.merge_small()).err();
+        if self.disk_bytes() > self.config.quota_bytes && self.keeps.values().any(|keep| keep.doomed) {
+            // What is empty and only waits for a gap event goes before what is not.
+            let freed = self.write_pending().and_then(|()| self.reap());
+            failure = failure.or(freed.err());
+        }
         // Each round deletes a generation; new ones come only of salvage, which is less than what is deleted.
         for _ in 0..=2 * self.keeps.len() {
             if self.disk_bytes() <= self.config.quota_bytes {
@@ -185,6 +190,10 @@ impl SledOutbox {
             if bytes >= SALVAGE_BYTES {
                 self.store(&std::mem::take(&mut batch), None)?;
                 bytes = 0;
+                self.measure_newest();
+                if self.newest_is_large() {
+                    self.rotate()?;
+                }
             }
         }
         if batch.is_empty() { Ok(()) } else { self.store(&batch, None) }
@@ -203,6 +212,7 @@ impl SledOutbox {
                 self.owed.settle(&[(first, entry.last)].into_iter().collect());
             }
             lost.add(&self.numbers(class, first, entry), Some(entry.times));
+            self.unexplained = true;
             self.forget(class, first, entry);
         }
         if let Some(&(class, ..)) = records.first() {
@@ -213,7 +223,8 @@ impl SledOutbox {
     /// Nearly full of more important events, with the less important ones only in the newest generation: writing more
     /// of those would mean copying the important ones round and round to make room. They are dropped here instead.
     pub(super) fn shed_when_full(&mut self) {
-        if self.disk_bytes() + self.generation_limit() / 2 <= self.config.quota_bytes {
+        let doomed: u64 = self.keeps.values().filter(|keep| keep.doomed).map(|keep| keep.disk).sum();
+        if self.disk_bytes() - doomed + self.generation_limit() / 2 <= self.config.quota_bytes {
             return;
         }
         let older = || self.keeps.iter().filter(|(id, k)| **id != self.newest && !k.doomed).map(|(_, k)| k);

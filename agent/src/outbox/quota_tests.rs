@@ -52,6 +52,7 @@ fn the_quota_holds_and_what_matters_stays() {
             outbox.ack(class, batch.first_seq).unwrap();
         }
     }
+    outbox.commit().unwrap();
     assert_eq!(outbox.stat().depth(), 0);
     assert!(dir::disk_bytes(dir.path()) < Q / 8 + 64 * 1024, "{}", dir::disk_bytes(dir.path()));
     assert!(outbox.stat().generations <= 2);

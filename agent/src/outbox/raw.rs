@@ -26,6 +26,7 @@ pub(super) struct Raw {
     generation: u32,
     /// Where each chunk lies.
     chunks: BTreeMap<Chunk, u64>,
+    ahead: Ahead,
     /// Some blocks could not be read.
     pub(super) has_unreadable: bool,
 }
@@ -71,7 +72,7 @@ pub(super) fn open(dir: &Path, generation: u32) -> io::Result<Option<Raw>> {
             return Err(error);
         }
     }
-    Ok(Some(Raw { file, generation, chunks, has_unreadable }))
+    Ok(Some(Raw { file, generation, chunks, ahead: Ahead::default(), has_unreadable }))
 }
 
 /// Reads a file block by block; one that cannot be read is all zeros.
@@ -109,6 +110,39 @@ impl Blocks<'_> {
     }
 }
 
+/// Stretches of the file that were read last, the latest at the end. sled writes several segments in turn, and the chunks of
+/// a record are mostly together.
+#[derive(Debug, Default)]
+struct Ahead(Vec<(u64, Vec<u8>)>);
+
+impl Ahead {
+    /// What is at `at`: a chunk, if there is one.
+    fn at(&mut self, file: &File, at: u64) -> io::Result<&[u8]> {
+        const STRETCHES: usize = 4;
+        const LENGTH: usize = 16 * 1024;
+        let holds =
+            |(from, bytes): &(u64, Vec<u8>)| *from <= at && at + chunk::MOST as u64 <= from + bytes.len() as u64;
+        let stretch = match self.0.iter().position(holds) {
+            Some(place) => self.0.remove(place),
+            None => {
+                let mut bytes = if self.0.len() < STRETCHES { Vec::new() } else { self.0.remove(0).1 };
+                bytes.resize(LENGTH, 0);
+                // Some of what follows may not be readable.
+                let mut read = file.read_at(&mut bytes, at).unwrap_or(0);
+                if read < chunk::MOST {
+                    read = file.read_at(&mut bytes[..chunk::MOST], at)?;
+                }
+                bytes.truncate(read);
+                (at, bytes)
+            }
+        };
+        self.0.push(stretch);
+        let Some((from, bytes)) = self.0.last() else { return Ok(&[]) };
+        let rest = usize::try_from(at - from).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+        Ok(&rest[..rest.len().min(chunk::MOST)])
+    }
+}
+
 impl Raw {
     /// Names of the records, ascending, each once.
     pub(super) fn names(&self) -> Vec<(Class, u64)> {
@@ -125,7 +159,7 @@ impl Raw {
     ///
     /// # Errors
     /// When what could be read before cannot now. After opening anew it may be there or not.
-    pub(super) fn record(&self, class: Class, first: u64) -> io::Result<Option<Record>> {
+    pub(super) fn record(&mut self, class: Class, first: u64) -> io::Result<Option<Record>> {
         let mut best: Option<Record> = None;
         for bytes in self.wholes(u8::try_from(class.rank()).unwrap_or(chunk::NOTE), first)? {
             let Some(record) = record::decode(&bytes).filter(|r| r.class == class && r.first() == first) else {
@@ -143,7 +177,7 @@ impl Raw {
     ///
     /// # Errors
     /// As [`Raw::record`].
-    pub(super) fn notes(&self) -> io::Result<Vec<Note>> {
+    pub(super) fn notes(&mut self) -> io::Result<Vec<Note>> {
         let mut numbers: Vec<u64> =
             self.chunks.keys().filter(|chunk| chunk.rank == chunk::NOTE).map(|c| c.first).collect();
         numbers.dedup();
@@ -154,7 +188,7 @@ impl Raw {
         Ok(notes)
     }
 
-    fn wholes(&self, rank: u8, first: u64) -> io::Result<Vec<Vec<u8>>> {
+    fn wholes(&mut self, rank: u8, first: u64) -> io::Result<Vec<Vec<u8>>> {
         let from = Chunk { rank, first, total: 0, crc: 0, place: 0 };
         let to = Chunk { rank, first, total: u32::MAX, crc: u32::MAX, place: u8::MAX };
         let mut starts = self.chunks.range(from..=to).map(|(chunk, _)| *chunk).collect::<Vec<_>>();
@@ -162,17 +196,15 @@ impl Raw {
         starts.into_iter().filter_map(|start| self.whole(start).transpose()).collect()
     }
 
-    fn whole(&self, start: Chunk) -> io::Result<Option<Vec<u8>>> {
+    fn whole(&mut self, start: Chunk) -> io::Result<Option<Vec<u8>>> {
         let total = usize::try_from(start.total).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
-        let mut buffer = vec![0; chunk::MOST];
         for place in 0..=u8::MAX {
             if bytes.len() >= total {
                 break;
             }
             let Some(&at) = self.chunks.get(&Chunk { place, ..start }) else { return Ok(None) };
-            let n = self.file.read_at(&mut buffer, at)?;
-            match chunk::parse(self.generation, &buffer[..n]) {
+            match chunk::parse(self.generation, self.ahead.at(&self.file, at)?) {
                 Some((_, part)) => bytes.extend_from_slice(part),
                 None => return Ok(None),
             }

@@ -26,7 +26,7 @@ fn chunks_in_any_order_among_anything_make_the_record_again() {
     raw.extend(cut(9, 1, 77, &record::encode(&record(77, 2000), 2)).flat_map(|(_, chunk)| chunk));
     raw.extend_from_slice(&chunks[0][..chunks[0].len() - 1]);
     std::fs::write(&path, &raw).unwrap();
-    let carved = open(dir.path(), 9).unwrap().unwrap();
+    let mut carved = open(dir.path(), 9).unwrap().unwrap();
     assert_eq!(carved.names(), [(Class::Alert, 77)]);
     assert_eq!(carved.record(Class::Alert, 77).unwrap(), Some(record(77, 64_000)), "the later version");
     assert_eq!(carved.record(Class::Alert, 78).unwrap(), None);
@@ -50,7 +50,7 @@ fn sled_writes_values_in_one_piece() {
         let record = record(1 + n * 3, usize::try_from(n * 97 % 9000).unwrap());
         generation.put(&[(Class::Alert, record.first(), record::encode(&record, 0))], None).unwrap();
     }
-    let carved = open(&path, 5).unwrap().unwrap();
+    let mut carved = open(&path, 5).unwrap().unwrap();
     assert_eq!(carved.names().len(), 200);
     for n in 0..200_u64 {
         let wanted = record(1 + n * 3, usize::try_from(n * 97 % 9000).unwrap());

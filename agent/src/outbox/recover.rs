@@ -9,8 +9,9 @@ use super::owed::Owed;
 use super::ranges::RangeSet;
 use super::scan::Scan;
 use super::store::SledOutbox;
+use super::without_disk::beyond;
 use super::{Outbox, OutboxConfig, OutboxError};
-use crate::event::{Class, Identity, LossCause};
+use crate::event::{Class, Identity, LossCause, Moment};
 
 /// How far numbers jump ahead of the last one found when no head tells which were used: more than a generation holds.
 const SAFETY_JUMP: u64 = 1 << 20;
@@ -26,7 +27,8 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn take(dir: &Dir) -> Result<Self, OutboxError> {
+    /// `give_up`: a generation that has been refused for long is lost, and must not keep the others from being sent.
+    pub(super) fn take(dir: &Dir, give_up: bool) -> Result<Self, OutboxError> {
         let failed = |doing| move |e| dir::io_error(dir.path(), doing, e);
         let head = Head::load(dir.path()).map_err(failed("read head"))?;
         let listing = dir.list().map_err(failed("list"))?;
@@ -36,7 +38,13 @@ impl Survey {
             let known = |head: &Head| id >= head.next_generation || head.generations.iter().any(|info| info.id == id);
             if survey.head.as_ref().is_none_or(known) {
                 let path = dir.generation(id);
-                let scan = Scan::of(&path, id).map_err(|e| dir::io_error(&path, "read a generation", e))?;
+                let scan = match Scan::of(&path, id) {
+                    Err(error) if give_up && survey.head.is_some() => {
+                        tracing::error!(generation = id, %error, "outbox generation cannot be read, and is given up");
+                        Scan::default()
+                    }
+                    scan => scan.map_err(|e| dir::io_error(&path, "read a generation", e))?,
+                };
                 survey.scans.insert(id, scan);
             } else {
                 survey.leftovers.push(id);
@@ -104,9 +112,10 @@ impl Survey {
             let traces = !self.scans.is_empty() || !self.quarantined.is_empty();
             verdict.next_seq = last_known + 1;
             if traces {
-                // With nothing at all to go by, the clock in milliseconds has outrun any count of events.
-                let floor = if last_known == 0 { now_ns / 1_000_000 } else { 0 };
-                verdict.next_seq = (last_known + SAFETY_JUMP).max(floor);
+                // What was sent from memory has left no trace here, but in notes; the clock has outrun any count of events.
+                let notes = self.scans.values().filter_map(|scan| scan.doubt.as_ref());
+                let noted = notes.map(|doubt| doubt.from).max().unwrap_or(0);
+                verdict.next_seq = last_known.max(noted).saturating_add(SAFETY_JUMP).max(beyond(now_ns));
                 verdict.corrupt.insert(last_known + 1, verdict.next_seq - 1);
             }
             if self.damaged().next().is_some() {
@@ -161,10 +170,11 @@ impl SledOutbox {
         dir: Dir,
         config: OutboxConfig,
         identity: Identity,
-        now_ns: u64,
+        now: Moment,
+        give_up: bool,
     ) -> Result<Self, OutboxError> {
-        let mut survey = Survey::take(&dir)?;
-        let verdict = survey.judge(now_ns);
+        let mut survey = Survey::take(&dir, give_up)?;
+        let verdict = survey.judge(now.time_ns);
         let owed = survey.owed(&verdict);
         let keeps = survey.keeps(&dir, &verdict);
         for &id in &survey.leftovers {
@@ -175,11 +185,12 @@ impl SledOutbox {
         let ids = keeps.keys().chain(&survey.quarantined);
         let after = ids.max().map_or(1, |id| id.saturating_add(1));
         let next_generation = survey.head.as_ref().map_or(1, |h| h.next_generation).max(after);
-        let mut this = Self::empty(dir, config, identity, now_ns, verdict.next_seq);
+        let mut this = Self::empty(dir, config, identity, now, verdict.next_seq);
         this.head.next_generation = next_generation;
         (this.keeps, this.owed) = (keeps, owed);
         if let Some(head) = &survey.head {
-            this.wear.resume(head.wear.0, now_ns.saturating_sub(head.wear.1) / 1_000_000_000);
+            this.wear.resume(head.wear.0, now.time_ns.saturating_sub(head.wear.1) / 1_000_000_000);
+            this.head.fixes = head.fixes.clone();
         }
         this.lose(LossCause::Corrupt, None, &verdict.corrupt, None);
         // Gap events that the head knew and that were never stored.
@@ -199,8 +210,8 @@ impl SledOutbox {
             tracing::warn!(%error, "outbox cannot store yet; events wait in memory");
         } else if !verdict.lacking.is_empty() {
             // The damage is explained; the head may forget it.
-            this.owed_dirty = true;
-            this.note_owed();
+            this.head_stale = true;
+            this.freshen_head();
         }
         Ok(this)
     }

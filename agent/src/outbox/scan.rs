@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::contents::Noted;
 use super::generation::{Acked, data_bytes};
 use super::head::{Doubt, Note};
 use super::index::Table;
@@ -34,6 +35,8 @@ pub(super) struct Scan {
     pub(super) gaps: Vec<(u64, Gap)>,
     /// There is less than `contents` say.
     pub(super) is_cut: bool,
+    /// Some of the data could not be read.
+    pub(super) has_unreadable: bool,
 }
 
 impl Scan {
@@ -47,16 +50,25 @@ impl Scan {
     /// By the files beside a closed generation's database.
     fn of_contents(dir: &Path, generation: u32) -> Option<Self> {
         let sums = contents::sums(dir, generation)?;
-        let (acked, stock) = contents::acked(dir).unwrap_or_else(|| (Acked::default(), sums.stocks));
+        let (acked, stock) = match contents::acked(dir) {
+            None => (Acked::default(), sums.stocks),
+            Some(noted) if noted.records == sums.records => (noted.acked, noted.left),
+            // Others were stored after it was noted what is left.
+            Some(Noted { acked, .. }) => {
+                let stock =
+                    contents::table(dir, generation)?.stocks(|class, first| acked[class.rank()].contains(first));
+                (acked, stock)
+            }
+        };
         let is_cut = data_bytes(dir).unwrap_or(0) < sums.data_bytes;
         Some(Self { records: sums.records, numbers: sums.numbers, acked, stock, is_cut, ..Self::default() })
     }
 
     /// From end to end.
     pub(super) fn of_raw(dir: &Path, generation: u32) -> io::Result<Self> {
-        let mut scan = Self { acked: contents::acked(dir).map(|noted| noted.0).unwrap_or_default(), ..Self::default() };
+        let mut scan = Self { acked: contents::acked(dir).unwrap_or_default().acked, ..Self::default() };
         let mut table = Table::default();
-        if let Some(raw) = raw::open(dir, generation)? {
+        if let Some(mut raw) = raw::open(dir, generation)? {
             for (class, first) in raw.names() {
                 if let Some(record) = raw.record(class, first)? {
                     scan.take(&record);
@@ -64,6 +76,7 @@ impl Scan {
                 }
             }
             scan.take_notes(raw.notes()?);
+            scan.has_unreadable = raw.has_unreadable;
         }
         scan.stock = table.stocks(|class, first| scan.acked[class.rank()].contains(first));
         scan.table = Some(table);

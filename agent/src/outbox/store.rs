@@ -48,6 +48,7 @@
 //! explain (`owed.rs`), as those may be in the next generation that is damaged. Without a readable head, numbers continue
 //! far above any that is found. A directory that cannot be opened at all does not keep the agent from starting.
 //!
+//! Events are stored as they were stamped; the head also says how wrong clocks were, and what is read is put right (`fixes.rs`).
 //! Acknowledgements are noted lazily: a crash sends some batches twice, never none.
 
 use std::collections::BTreeMap;
@@ -64,7 +65,7 @@ use super::pending::Pending;
 use super::volatile::Volatile;
 use super::wear::{Wear, process_written};
 use super::{Batch, MIN_QUOTA_BYTES, Outbox, OutboxConfig, OutboxError, OutboxStat, dir};
-use crate::event::{Class, Event, Identity, LossCause};
+use crate::event::{Class, ClockFix, Event, Identity, LossCause, Moment};
 
 /// Numbers that one write of the head reserves.
 pub(super) const BLOCK: u64 = 4096;
@@ -73,8 +74,8 @@ pub struct SledOutbox {
     pub(super) dir: Dir,
     pub(super) config: OutboxConfig,
     pub(super) identity: Identity,
-    /// The latest time seen; stamps gap events.
-    pub(super) time_ns: u64,
+    /// When the latest event was; stamps gap events.
+    pub(super) latest: Moment,
     pub(super) next_seq: u64,
     /// As on disk, except for the list of generations, which is made when it is written.
     pub(super) head: Head,
@@ -95,8 +96,8 @@ pub struct SledOutbox {
     pub(super) ledger: Ledger,
     /// What stored gap events explain; the head has it too.
     pub(super) owed: Owed,
-    /// The head does not know of the latest.
-    pub(super) owed_dirty: bool,
+    /// The head on disk does not know the latest.
+    pub(super) head_stale: bool,
     /// There are losses that no committed gap event explains.
     pub(super) unexplained: bool,
     pub(super) keeps: BTreeMap<u32, Keep>,
@@ -120,26 +121,32 @@ pub struct SledOutbox {
 
 impl SledOutbox {
     /// Opens the outbox in `dir`, making it when there is none, and explains what was lost since it was last closed.
-    /// `now_ns` (nanoseconds since the Unix epoch) stamps gap events until a later time comes in with an event.
+    /// `now` (a number: nanoseconds since the Unix epoch) stamps gap events until an event comes.
     ///
     /// Damage is no error: it becomes gap events. Neither is a file system that refuses: events are then kept in memory,
     /// and the directory is tried again every now and then.
     ///
     /// # Errors
     /// [`OutboxError::Locked`] when another process has it, [`OutboxError::Quota`] when the quota is too small.
-    pub fn open(path: &Path, config: OutboxConfig, identity: Identity, now_ns: u64) -> Result<Self, OutboxError> {
+    pub fn open(
+        path: &Path,
+        config: OutboxConfig,
+        identity: Identity,
+        now: impl Into<Moment>,
+    ) -> Result<Self, OutboxError> {
+        let now = now.into();
         if config.quota_bytes < MIN_QUOTA_BYTES {
             let (path, quota_bytes) = (path.display().to_string(), config.quota_bytes);
             return Err(OutboxError::Quota { path, quota_bytes, minimum: MIN_QUOTA_BYTES });
         }
-        match Dir::lock(path, true).and_then(|dir| Self::recover(dir, config, identity.clone(), now_ns)) {
-            Err(error @ OutboxError::Io { .. }) => Ok(Self::without_disk(path, error, config, identity, now_ns)),
+        match Dir::lock(path, true).and_then(|dir| Self::recover(dir, config, identity.clone(), now, false)) {
+            Err(error @ OutboxError::Io { .. }) => Ok(Self::without_disk(path, error, config, identity, now)),
             opened => opened,
         }
     }
 
     /// With empty books.
-    pub(super) fn empty(dir: Dir, config: OutboxConfig, identity: Identity, now_ns: u64, next_seq: u64) -> Self {
+    pub(super) fn empty(dir: Dir, config: OutboxConfig, identity: Identity, now: Moment, next_seq: u64) -> Self {
         Self {
             other_disk: dir.other_disk_bytes(),
             head: Head { next_generation: 1, ..Head::default() },
@@ -150,7 +157,7 @@ impl SledOutbox {
             dir,
             config,
             identity,
-            time_ns: now_ns,
+            latest: now,
             next_seq,
             pending: std::array::from_fn(|_| Pending::default()),
             volatile: Volatile::default(),
@@ -162,7 +169,7 @@ impl SledOutbox {
             patience: Duration::ZERO,
             ledger: Ledger::default(),
             owed: Owed::default(),
-            owed_dirty: false,
+            head_stale: false,
             unexplained: false,
             rotate_wanted: false,
             lost: 0,
@@ -176,7 +183,7 @@ impl SledOutbox {
 
 impl Outbox for SledOutbox {
     fn append(&mut self, event: &Event) -> Result<u64, OutboxError> {
-        self.time_ns = self.time_ns.max(event.time_ns);
+        self.latest = event.moment();
         let seq = self.enqueue(event);
         if self.pending_bytes() > self.config.pending_bytes && (self.failing.is_some() || self.commit().is_err()) {
             self.bound_pending(LossCause::Storage);
@@ -214,7 +221,8 @@ impl Outbox for SledOutbox {
         while let Some((first, entry)) = self.next(class, after)? {
             if let Some(record) = self.fetch(class, first, entry)? {
                 let (first_seq, last_seq) = (record.first(), record.last());
-                return Ok(Some(Batch { class, first_seq, last_seq, count: entry.count, payload: record.payload }));
+                let payload = self.put_right(record);
+                return Ok(Some(Batch { class, first_seq, last_seq, count: entry.count, payload }));
             }
         }
         Ok(None)
@@ -246,9 +254,13 @@ impl Outbox for SledOutbox {
         }
         let first = self.allocate(count);
         // They were to be stored about now.
-        let times = Some((self.time_ns, self.time_ns));
+        let times = Some((self.latest.time_ns, self.latest.time_ns));
         self.lose(cause, Some(class), &[(first, first + count - 1)].into_iter().collect(), times);
         Ok(())
+    }
+
+    fn clock_was_set(&mut self, fix: ClockFix) {
+        self.note_fix(fix);
     }
 
     fn expire(&mut self, now_ns: u64) {

@@ -277,3 +277,36 @@ fn inspection_shows_and_exports_without_changing_anything() {
     let mut outbox = open(dir.path());
     assert_eq!(outbox.append(&event(Class::Alert, 200)).unwrap(), 61);
 }
+
+/// What is noted about a generation while it is written says nothing about what is stored in it later.
+#[test]
+fn what_comes_after_a_note_of_acknowledgements_is_not_forgotten() {
+    for crash in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outbox = open(dir.path());
+        let store = |outbox: &mut SledOutbox, count: usize| {
+            for _ in 0..count {
+                outbox.append(&event(Class::Alert, 300)).unwrap();
+                outbox.commit().unwrap();
+            }
+        };
+        store(&mut outbox, 50);
+        for batch in batches(&mut outbox, Class::Alert).iter().take(32) {
+            outbox.ack(Class::Alert, batch.first_seq).unwrap();
+        }
+        assert_eq!(outbox.keeps[&outbox.newest].acks_dirty, 0, "noted");
+        store(&mut outbox, 7);
+        // The first start after a crash reads the data, the next what the first has noted.
+        for round in 0..3 {
+            if crash && round == 0 {
+                drop(outbox);
+            } else {
+                outbox.close().unwrap();
+                drop(outbox);
+            }
+            outbox = open(dir.path());
+            assert_eq!(batches(&mut outbox, Class::Alert).len(), 25, "start {round}, crash {crash}");
+            assert_eq!(outbox.stat().events[Class::Alert.rank()], 25);
+        }
+    }
+}

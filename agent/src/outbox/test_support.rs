@@ -35,7 +35,7 @@ pub(super) fn open_as(dir: &Path, config: OutboxConfig) -> SledOutbox {
 pub(super) fn event(class: Class, bytes: usize) -> Event {
     let reason = "x".repeat(bytes.saturating_sub(150));
     let body = Body::Model(ModelState { name: "m".into(), state: "benched", reason, version: "1".into() });
-    Event { time_ns: NOW, class, body }
+    Event::new(NOW, class, body)
 }
 
 /// An event as a backend sees it.

@@ -14,18 +14,20 @@ use std::time::{Duration, Instant};
 
 use super::dir::Dir;
 use super::ranges::RangeSet;
-use super::store::SledOutbox;
+use super::store::{BLOCK, SledOutbox};
 use super::{OutboxConfig, OutboxError};
-use crate::event::{Class, Identity, LossCause};
+use crate::event::{Class, Identity, LossCause, Moment};
 
 /// Between two attempts to open the directory: doubled each time, up to the last.
 const TRY_FIRST: Duration = Duration::from_millis(100);
 const TRY_EVERY: Duration = Duration::from_secs(60);
+/// From this wait on, a minute after the start, a generation that cannot be read does not keep the others closed.
+const GIVE_UP: Duration = Duration::from_secs(30);
 /// 2026-01-01: a clock that says less is not set.
 const FLOOR_MS: u64 = 1_767_225_600_000;
 
 /// A number that no counter has reached.
-fn beyond(now_ns: u64) -> u64 {
+pub(super) fn beyond(now_ns: u64) -> u64 {
     let now_ms = now_ns / 1_000_000;
     if now_ms >= FLOOR_MS {
         return now_ms * 1024;
@@ -41,11 +43,11 @@ impl SledOutbox {
         error: OutboxError,
         config: OutboxConfig,
         identity: Identity,
-        now_ns: u64,
+        now: Moment,
     ) -> Self {
         tracing::error!("{error}; events are kept in memory only until the directory can be opened");
-        let next_seq = beyond(now_ns);
-        let mut this = Self::empty(Dir::refused(path, error), config, identity, now_ns, next_seq);
+        let next_seq = beyond(now.time_ns);
+        let mut this = Self::empty(Dir::refused(path, error), config, identity, now, next_seq);
         // Whatever is stored cannot be sent, and nobody knows what there is.
         this.ledger.add(LossCause::Storage, None, &[(1, next_seq - 1)].into_iter().collect(), None);
         this.unexplained = true;
@@ -56,8 +58,12 @@ impl SledOutbox {
     /// No more numbers could be reserved: goes on with others.
     pub(super) fn jump(&mut self, error: &OutboxError) {
         tracing::error!("{error}; numbers cannot be reserved, and jump");
-        let to = beyond(self.time_ns);
+        let mut to = beyond(self.latest.time_ns);
         self.unreserved = true;
+        if to <= self.next_seq {
+            // It was there before: the clock was set back, or was never set.
+            to = self.next_seq.saturating_add(BLOCK + fastrand::u64(..1 << 40));
+        }
         if to > self.next_seq {
             // None of these was ever used.
             let skipped = [(self.next_seq, to - 1)].into_iter().collect();
@@ -79,8 +85,9 @@ impl SledOutbox {
     pub(super) fn open_again(&mut self) {
         self.tried = Instant::now();
         let path = self.dir.path().to_owned();
-        let opened =
-            Dir::lock(&path, true).and_then(|dir| Self::recover(dir, self.config, self.identity.clone(), self.time_ns));
+        let give_up = self.patience >= GIVE_UP;
+        let opened = Dir::lock(&path, true)
+            .and_then(|dir| Self::recover(dir, self.config, self.identity.clone(), self.latest, give_up));
         match opened {
             Ok(found) => self.move_to(found),
             Err(error) => tracing::debug!("{error}"),
@@ -103,7 +110,8 @@ impl SledOutbox {
         found.ledger.extend(std::mem::take(&mut self.ledger));
         found.owed.extend(std::mem::take(&mut self.owed));
         found.lost = found.lost.saturating_add(self.lost);
-        found.time_ns = found.time_ns.max(self.time_ns);
+        found.latest = self.latest;
+        found.head.fixes.extend(std::mem::take(&mut self.head.fixes));
         found.unreserved = true;
         // The next commit stores what was only in memory.
         found.failing = Some(self.tried);

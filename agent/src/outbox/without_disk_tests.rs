@@ -119,3 +119,51 @@ fn what_is_stored_can_be_read_though_nothing_can_be_written() {
     assert!(outbox.append(&event(Class::Alert, 200)).unwrap() >= next);
     audit.prove(outbox.stat().next_seq - 1);
 }
+
+/// A lost erase block: all others are sent, once it is clear that it does not come back.
+#[test]
+fn one_file_that_cannot_be_read_does_not_keep_the_others_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open(dir.path());
+    for _ in 0..3 {
+        for _ in 0..5 {
+            outbox.append(&event(Class::Alert, 200)).unwrap();
+        }
+        outbox.commit().unwrap();
+        outbox.rotate().unwrap();
+    }
+    outbox.close().unwrap();
+    drop(outbox);
+    let generation = dir.path().join("gen-00000002");
+    fs::remove_file(generation.join("contents")).unwrap();
+    fs::remove_file(generation.join("db")).unwrap();
+    // It opens, and cannot be read.
+    fs::create_dir(generation.join("db")).unwrap();
+    let mut outbox = open(dir.path());
+    assert!(!outbox.dir.is_open());
+    outbox.tried = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
+    outbox.patience = Duration::from_secs(1);
+    drop(outbox.commit());
+    assert!(!outbox.dir.is_open(), "it may come back");
+    outbox.tried = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
+    outbox.patience = GIVE_UP;
+    drop(outbox.commit());
+    drop(outbox.commit());
+    assert!(outbox.dir.is_open());
+    let audit = Audit::of(&mut outbox);
+    assert!((1..=5).chain(11..=15).all(|seq| audit.numbers.contains(&seq)));
+    assert_eq!(audit.lost_to(LossCause::Corrupt), [(6, 10)].into_iter().collect());
+}
+
+/// A clock that is set back, or never set: a second jump must not stay where the first went.
+#[test]
+fn numbers_jump_on_from_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open(dir.path());
+    let error = || super::super::dir::io_error(dir.path(), "test", std::io::Error::other("no"));
+    outbox.jump(&error());
+    let first = outbox.next_seq;
+    assert!(first > 1 << 50);
+    outbox.jump(&error());
+    assert!(outbox.next_seq > first + BLOCK);
+}

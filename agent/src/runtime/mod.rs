@@ -15,6 +15,7 @@
 
 pub mod clock;
 pub mod panics;
+pub mod timeline;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,8 @@ use crate::event::{AgentState, Body, Class, Event, Identity, ModelState, NameMap
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::source::{Source, SourceError};
 use crate::uplink::{ConfigError, LinkMonitor, LinkSnapshot, MqttConfig, MqttUplink, Waker};
+use clock::Clocks;
+use timeline::Timeline;
 use writer::{Queue, Writer};
 
 /// Frames taken from the source at once.
@@ -38,6 +41,9 @@ const BATCH: usize = 256;
 const COUNTERS_NS: u64 = 60_000_000_000;
 /// How long the source may wait for frames: also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
+
+/// The source was told to wait no longer than [`POLL`]. If it took so long, the computer slept or the process was stopped.
+const STOPPED_NS: u64 = 2_000_000_000;
 
 /// Looks on: called by the engine thread after each batch of frames, with the events that it led to.
 pub type Observer = Box<dyn FnMut(&Engine, &[Event]) + Send>;
@@ -109,7 +115,7 @@ pub enum RunError {
 /// When the source fails or the parts cannot be started. Everything is drained and closed before it returns.
 pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     let (shutdown, shut) = tokio::sync::oneshot::channel::<()>();
-    let Threads { queue, writer, uplink } = match start(&mut parts, shut) {
+    let Threads { queue, writer, uplink, waker } = match start(&mut parts, shut) {
         Ok(threads) => threads,
         Err(error) => {
             // No event was taken. Left open, the outbox would report the numbers that it has reserved as a loss.
@@ -120,7 +126,12 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         }
     };
 
+    let mut clocks = Clocks::default();
     let mut shell = Shell {
+        timeline: Timeline::new(clocks.read()),
+        clocks,
+        is_live: parts.source.is_live(),
+        waker,
         queue,
         outbox: parts.outbox.clone(),
         disk: [0; 2],
@@ -163,6 +174,7 @@ struct Threads {
     queue: Queue,
     writer: JoinHandle<()>,
     uplink: Option<JoinHandle<()>>,
+    waker: Waker,
 }
 
 fn start(parts: &mut Parts, shut: tokio::sync::oneshot::Receiver<()>) -> Result<Threads, RunError> {
@@ -175,9 +187,9 @@ fn start(parts: &mut Parts, shut: tokio::sync::oneshot::Receiver<()>) -> Result<
             Some(spawn("uplink", move || send(uplink, outbox, waker, monitor, shut))?)
         }
     };
-    let (queue, writer) = Writer::new(parts.outbox.clone(), waker, parts.source.is_live());
+    let (queue, writer) = Writer::new(parts.outbox.clone(), waker.clone(), parts.source.is_live());
     let writer = spawn("writer", move || writer.run())?;
-    Ok(Threads { queue, writer, uplink })
+    Ok(Threads { queue, writer, uplink, waker })
 }
 
 /// The uplink's thread.
@@ -206,6 +218,11 @@ const WRITTEN: usize = 2;
 
 /// The engine's side of the queue.
 struct Shell {
+    timeline: Timeline,
+    clocks: Clocks,
+    /// The clocks are those by which frames are stamped.
+    is_live: bool,
+    waker: Waker,
     queue: Queue,
     outbox: Arc<Mutex<dyn Outbox>>,
     /// Whether the disk refuses, and KiB written, when last looked at.
@@ -234,7 +251,7 @@ impl Shell {
         (self.told, self.told_ns) = (self.counters(bad_lines), now_ns);
         let counters = NameMap::new(NAMES.map(Arc::from).into_iter().zip(self.told).collect());
         let body = Body::Agent(AgentState { state, version: env!("CARGO_PKG_VERSION"), counters });
-        Event { time_ns: now_ns, class: Class::Status, body }
+        Event::new(now_ns, Class::Status, body)
     }
 
     fn counters(&mut self, bad_lines: u64) -> [u64; 7] {
@@ -261,8 +278,29 @@ impl Shell {
         }
     }
 
-    fn send(&mut self, event: Event) {
+    /// Looks at the clocks. The source was asked for frames at `asked_ns` of the time since the computer was started.
+    fn look_at_clocks(&mut self, asked_ns: u64) {
+        let reading = self.clocks.read();
+        let news = self.timeline.look(reading);
+        let stopped = reading.boot_ns.saturating_sub(asked_ns) >= STOPPED_NS;
+        if news.slept || stopped {
+            tracing::info!("the computer slept, or the agent was stopped");
+            self.waker.resume();
+        }
+        if let Some(fix) = news.fix.filter(|_| self.is_live) {
+            self.queue.clock_was_set(fix);
+        }
+        if let Some(change) = news.change.filter(|_| self.is_live) {
+            tracing::info!(state = change.state.name(), step_ns = change.step, "clock");
+            self.send(Event::new(reading.wall_ns, Class::Status, Body::Clock(change)));
+        }
+    }
+
+    fn send(&mut self, mut event: Event) {
         self.events += 1;
+        if self.is_live {
+            event.clock = Some(self.timeline.clock(event.time_ns));
+        }
         self.queue.send(event);
     }
 }
@@ -276,6 +314,7 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
             break Ok(());
         }
         batch.clear();
+        let asked_ns = clock::boot_ns();
         let read = parts.source.read(&mut batch, POLL);
         // Frames that came before a failure are good.
         let now_ns = read.as_ref().map_or(0, |progress| progress.now_ns);
@@ -285,9 +324,12 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
                 let started = shell.tell("started", parts.source.bad_lines(), shell.first_ns);
                 shell.send(started);
                 for model in parts.refused.drain(..) {
-                    shell.send(Event { time_ns: shell.first_ns, class: Class::Status, body: Body::Model(model) });
+                    shell.send(Event::new(shell.first_ns, Class::Status, Body::Model(model)));
                 }
             }
+        }
+        if shell.first_ns > 0 {
+            shell.look_at_clocks(asked_ns);
         }
         for frame in &batch {
             parts.engine.frame(frame, &mut events);

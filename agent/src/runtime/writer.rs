@@ -5,11 +5,11 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::clock::{boot_ns, wall_ns};
-use crate::event::{Class, Event, LossCause};
+use super::clock::{boot_ns, is_synced, wall_ns};
+use crate::event::{Class, ClockFix, Event, LossCause, clock};
 use crate::outbox::{Outbox, OutboxError, lock};
 use crate::uplink::Waker;
 
@@ -38,6 +38,8 @@ struct Dropped {
 /// The engine's end.
 pub(super) struct Queue {
     sender: SyncSender<Event>,
+    /// The clock was set, and the outbox does not know.
+    fix: Arc<Mutex<Option<ClockFix>>>,
     dropped: Arc<Dropped>,
     /// Events of class bulk in the queue.
     bulk: Arc<AtomicUsize>,
@@ -74,6 +76,11 @@ impl Queue {
         self.dropped.total.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The clock was set.
+    pub(super) fn clock_was_set(&self, fix: ClockFix) {
+        *self.fix.lock().unwrap_or_else(PoisonError::into_inner) = Some(fix);
+    }
+
     /// Events dropped so far.
     pub(super) fn overflowed(&self) -> u64 {
         self.dropped.total.load(Ordering::Relaxed)
@@ -83,6 +90,7 @@ impl Queue {
 /// The outbox's end.
 pub(super) struct Writer {
     receiver: Receiver<Event>,
+    fix: Arc<Mutex<Option<ClockFix>>>,
     dropped: Arc<Dropped>,
     bulk: Arc<AtomicUsize>,
     outbox: Arc<Mutex<dyn Outbox>>,
@@ -98,11 +106,13 @@ impl Writer {
         let (sender, receiver) = sync_channel(QUEUE);
         let dropped = Arc::new(Dropped::default());
         let bulk = Arc::new(AtomicUsize::new(0));
-        let queue = Queue { sender, dropped: dropped.clone(), bulk: bulk.clone(), live };
+        let fix = Arc::new(Mutex::new(None));
+        let queue = Queue { sender, fix: fix.clone(), dropped: dropped.clone(), bulk: bulk.clone(), live };
         (
             queue,
             Self {
                 receiver,
+                fix,
                 dropped,
                 bulk,
                 outbox,
@@ -143,6 +153,10 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => closed = true,
+            }
+            let fix = self.fix.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(fix) = fix {
+                lock(&self.outbox).clock_was_set(fix);
             }
             waiting += self.explain_dropped();
             let due = urgent || closed || waiting >= GROUP || since.elapsed() >= LINGER;
@@ -196,7 +210,8 @@ impl Writer {
     }
 }
 
-/// Says what time it is, now and then, if the clock can be trusted: it is plausible, and has not been set for a while.
+/// Says what time it is, now and then, if the clock can be trusted: it is plausible, and has not been set for a while, the
+/// shorter if it is synchronised.
 #[derive(Debug, Default)]
 struct SteadyClock {
     /// When it was last asked.
@@ -211,19 +226,17 @@ impl SteadyClock {
             return None;
         }
         self.asked = Some(Instant::now());
-        self.is_steady(wall_ns(), boot_ns(), Instant::now()).then(wall_ns)
+        self.is_steady(wall_ns(), boot_ns(), is_synced(), Instant::now()).then(wall_ns)
     }
 
-    /// Whether it has gone evenly for ten minutes.
-    fn is_steady(&mut self, wall_ns: u64, boot_ns: u64, now: Instant) -> bool {
-        /// 2026-01-01: a clock that says less is not set.
-        const FLOOR_NS: u64 = 1_767_225_600_000_000_000;
+    /// Whether it has gone evenly for long enough.
+    fn is_steady(&mut self, wall_ns: u64, boot_ns: u64, synced: bool, now: Instant) -> bool {
         const TOLERANCE_NS: u64 = 5_000_000_000;
-        const STEADY: Duration = Duration::from_secs(600);
+        let long_enough = Duration::from_secs(if synced { 60 } else { 600 });
         let offset = wall_ns.saturating_sub(boot_ns);
         match self.offset {
             Some((before, since)) if before.abs_diff(offset) <= TOLERANCE_NS => {
-                wall_ns >= FLOOR_NS && now.duration_since(since) >= STEADY
+                wall_ns >= clock::FLOOR_NS && now.duration_since(since) >= long_enough
             }
             _ => {
                 self.offset = Some((offset, now));

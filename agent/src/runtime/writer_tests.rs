@@ -3,15 +3,8 @@ use crate::event::{AgentState, Body, Gap};
 use crate::memory_outbox::MemoryOutbox;
 
 fn event(class: Class) -> Event {
-    Event {
-        time_ns: 1,
-        class,
-        body: Body::Agent(AgentState {
-            state: "started",
-            version: "0",
-            counters: crate::event::NameMap::new(Vec::new()),
-        }),
-    }
+    let counters = crate::event::NameMap::new(Vec::new());
+    Event::new(1, class, Body::Agent(AgentState { state: "started", version: "0", counters }))
 }
 
 fn outbox() -> Arc<Mutex<MemoryOutbox>> {
@@ -131,7 +124,7 @@ fn a_clock_is_trusted_when_it_has_not_been_set_for_ten_minutes() {
     let start = Instant::now();
     let mut clock = SteadyClock::default();
     let mut at =
-        |seconds: u64, wall: u64| clock.is_steady(wall, seconds * SECOND, start + Duration::from_secs(seconds));
+        |seconds: u64, wall: u64| clock.is_steady(wall, seconds * SECOND, false, start + Duration::from_secs(seconds));
     assert!(!at(10, NOW + 10 * SECOND));
     assert!(!at(500, NOW + 500 * SECOND));
     assert!(at(611, NOW + 611 * SECOND), "ten minutes");
@@ -142,4 +135,9 @@ fn a_clock_is_trusted_when_it_has_not_been_set_for_ten_minutes() {
     for seconds in [2000, 3000] {
         assert!(!at(seconds, seconds * SECOND), "1970");
     }
+    let mut clock = SteadyClock::default();
+    let mut synced =
+        |seconds: u64, wall: u64| clock.is_steady(wall, seconds * SECOND, true, start + Duration::from_secs(seconds));
+    assert!(!synced(10, NOW));
+    assert!(synced(71, NOW + 61 * SECOND), "a minute, if it is synchronised");
 }

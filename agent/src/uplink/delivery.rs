@@ -164,6 +164,11 @@ impl Delivery {
                 Ok(Some(batch)) if batch.first_seq > after => {
                     self.take(outbox, &batch, room[class.rank()], monitor, now);
                 }
+                // With all settled, what has come behind the cursor meanwhile is looked for, too: a disk that came back
+                // brings smaller numbers.
+                Ok(_) if after > 0 && !self.open.keys().any(|(rank, _)| *rank == class.rank()) => {
+                    self.schedule.rewind(class, 1);
+                }
                 Ok(_) => self.schedule.idle(class),
                 Err(error) => {
                     monitor.outbox_failed("read", class, &error);

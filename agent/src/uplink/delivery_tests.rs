@@ -27,7 +27,7 @@ impl Fixture {
         for len in names {
             let values = NameMap::new(vec![("x".repeat(*len).into(), None)]);
             let body = Body::Signals(Signals { group: "g".into(), values });
-            outbox.append(&Event { time_ns: 1, class, body }).unwrap();
+            outbox.append(&Event::new(1, class, body)).unwrap();
         }
         outbox.commit().unwrap();
     }
@@ -327,4 +327,25 @@ fn a_limit_that_nothing_fits_is_not_believed() {
     f.now = f.delivery.next_release(f.now).unwrap();
     assert_eq!(f.next(1_000_000), Some(message), "the event stays");
     assert!(f.outbox().rejected.is_empty());
+}
+
+/// A disk that was away comes back with smaller numbers than those that were sent meanwhile.
+#[test]
+fn what_appears_behind_the_cursor_is_sent_once_all_is_settled() {
+    let mut f = Fixture::new(1);
+    f.outbox().next_seq = 1000;
+    f.append(Class::Alert, &[1]);
+    let first = f.next(1000).unwrap();
+    f.outbox().next_seq = 5;
+    f.append(Class::Alert, &[1]);
+    f.delivery.wake();
+    assert_eq!(f.next(1000), None, "the first one is not settled: it would be sent again");
+    f.settle(&first, Verdict::Delivered);
+    f.delivery.wake();
+    let behind = f.next(1000).unwrap();
+    assert_eq!(behind.batch, 5);
+    f.settle(&behind, Verdict::Delivered);
+    f.delivery.wake();
+    assert_eq!(f.next(1000), None);
+    assert!(f.drained());
 }

@@ -42,7 +42,13 @@ pub use topic::{TopicError, TopicTemplate};
 ///
 /// Only a hint that saves waiting: the uplink also goes on by itself while there is a backlog.
 #[derive(Debug, Clone, Default)]
-pub struct Waker(Arc<Notify>);
+pub struct Waker(Arc<Bells>);
+
+#[derive(Debug, Default)]
+struct Bells {
+    news: Notify,
+    resumed: Notify,
+}
 
 impl Waker {
     /// A waker that nobody has called.
@@ -52,11 +58,22 @@ impl Waker {
 
     /// Call it after each commit of the outbox. Calls before the uplink looks are merged into one.
     pub fn notify(&self) {
-        self.0.notify_one();
+        self.0.news.notify_one();
     }
 
     /// Waits for the next call; returns at once if there was one since the last return.
     pub async fn notified(&self) {
-        self.0.notified().await;
+        self.0.news.notified().await;
+    }
+
+    /// Call it when the computer has slept: connections may be dead and nobody has said so, and what waits for a better
+    /// time has waited long enough.
+    pub fn resume(&self) {
+        self.0.resumed.notify_one();
+    }
+
+    /// Waits for the next call of [`Waker::resume`]; returns at once if there was one since the last return.
+    pub async fn resumed(&self) {
+        self.0.resumed.notified().await;
     }
 }

@@ -11,7 +11,7 @@ fn encode_events(bodies: impl IntoIterator<Item = Body>) -> Batch {
     let mut count = 0;
     for body in bodies {
         count += 1;
-        let event = Event { time_ns: u64::MAX, class: Class::Status, body };
+        let event = Event::new(u64::MAX, Class::Status, body);
         // Other classes have the odd numbers.
         event.encode(&identity, u64::from(count) * 2, &mut payload).unwrap();
     }

@@ -15,6 +15,7 @@ mod order;
 mod passive;
 mod receive;
 mod stamp;
+mod sync;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use self::bus::{BusOptions, LiveBus};
 use self::order::{Order, Read};
 use self::passive::{Listening, MAX_FILTERS};
 use self::receive::Receiver;
+pub(crate) use self::sync::clock_error_ns;
 use super::{Progress, Source, SourceError};
 use crate::engine::{Catalog, Notice};
 use crate::runtime::clock::{boot_ns, wall_ns};

@@ -42,6 +42,9 @@ pub(super) enum Fault {
     /// No PUBACK.
     #[error("no acknowledgement for {0:?} although messages are in flight; ack_timeout gives up the connection")]
     AckTimeout(Duration),
+    /// The computer was asleep: what is left of the connection would be found out only by waiting.
+    #[error("the computer slept; the connection is made anew")]
+    Slept,
     /// No PINGRESP.
     #[error("the gateway does not answer within keep_alive")]
     KeepAlive,

@@ -45,6 +45,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 
+use self::fault::Fault;
 use self::session::{End, Session};
 use super::backoff::Backoff;
 use super::config::{ConfigError, MIN_PACKET_BYTES, MIN_PAYLOAD_BYTES, MqttConfig};
@@ -53,6 +54,10 @@ use super::link::LinkMonitor;
 use super::{PayloadFormat, Waker, tls};
 use crate::event::{Class, Identity, SCHEMA_VERSION};
 use crate::outbox::Outbox;
+
+/// For so long after the computer has slept the gateway is tried again soon.
+const EAGER: Duration = Duration::from_secs(30);
+const EAGER_WAIT: Duration = Duration::from_millis(500);
 
 /// A checked MQTT uplink, ready to run.
 #[derive(Debug)]
@@ -105,15 +110,17 @@ impl MqttUplink {
         let config = &self.config;
         let mut delivery = Delivery::new(config.payload, config.backoff_min, config.backoff_max);
         let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
+        let mut resumed: Option<Instant> = None;
         loop {
             monitor.connecting();
-            let started = Instant::now();
+            let (started, mut slept) = (Instant::now(), false);
             let reason = match options(config) {
                 Ok(options) => {
                     let session = Session::new(config, &self.wire, &mut delivery, &*outbox, &monitor, options);
                     match session.run(&waker, shutdown.as_mut()).await {
                         End::Shutdown => break,
                         End::Lost { fault, useful } => {
+                            slept = matches!(fault, Fault::Slept);
                             // A gateway that accepts and then hangs up is not to be asked in a tight loop.
                             if useful || started.elapsed() >= config.backoff_max {
                                 backoff.reset();
@@ -124,12 +131,20 @@ impl MqttUplink {
                 }
                 Err(error) => error.to_string(),
             };
-            let wait = backoff.next();
+            let mut wait = backoff.next();
+            if slept {
+                (wait, resumed) = (Duration::ZERO, Some(Instant::now()));
+            } else if resumed.is_some_and(|at| at.elapsed() < EAGER) {
+                // The network comes back within seconds, each vehicle's at a time of its own.
+                backoff.reset();
+                wait = wait.min(EAGER_WAIT);
+            }
             monitor.in_flight(0);
             monitor.failed(&reason, wait);
             tell(&*outbox, false);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
+                () = waker.resumed() => resumed = Some(Instant::now()),
                 () = shutdown.as_mut() => break,
             }
         }

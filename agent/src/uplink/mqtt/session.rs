@@ -109,6 +109,7 @@ impl<'a, O: Outbox + ?Sized> Session<'a, O> {
                     tokio::select! {
                         polled = poll.as_mut() => break Ok(polled),
                         () = waker.notified() => self.delivery.wake(),
+                        () = waker.resumed() => break Err(Fault::Slept),
                         () = shutdown.as_mut(), if !asked => {
                             asked = true;
                             if self.stage != Stage::Up {
