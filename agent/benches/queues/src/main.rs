@@ -1,5 +1,6 @@
 //! See `run`.
 
+mod drain;
 mod queue;
 
 use std::error::Error;
@@ -7,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use outrider::event::{Class, Event};
+use outrider::outbox::Outbox;
 use queue::Queue;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -24,8 +27,13 @@ fn main() -> Outcome<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, dir] => table(Path::new(dir)),
         [_, "one", dir, kind, workload] => one(Path::new(dir), kind, workload.parse()?),
+        [_, "online", dir] => online(Path::new(dir)),
         [_, "fill", dir, mib] => fill(Path::new(dir), mib.parse()?),
         [_, "open", dir] => open(Path::new(dir)),
+        [_, "drains", dir, mib] => drain::table(&Path::new(dir).join("bench"), mib),
+        [_, "drain", dir, kind] => drain::one(Path::new(dir), kind),
+        [_, "killed", dir] => drain::killed(Path::new(dir)),
+        [_, "uplink", dir, port] => drain::uplink(Path::new(dir), port),
         _ => Err("usage: queues DIRECTORY".into()),
     }
 }
@@ -52,6 +60,7 @@ fn table(dir: &Path) -> Outcome<()> {
             println!("{}", again(&["one", at, kind, &n.to_string()])?.trim_end());
         }
     }
+    println!("\n{}", again(&["online", at])?.trim_end());
     println!(
         "\nA backlog:\n\n| MiB | events | start, ms | resident after start, MiB | resident after reading 1,000 batches, MiB |\n|---|---|---|---|---|"
     );
@@ -59,6 +68,7 @@ fn table(dir: &Path) -> Outcome<()> {
         again(&["fill", at, mib])?;
         println!("| {mib} | {}", again(&["open", at])?.trim_end());
     }
+    drain::table(&place, "256")?;
     std::fs::remove_dir_all(&place)?;
     Ok(())
 }
@@ -94,9 +104,37 @@ fn one(dir: &Path, kind: &str, workload: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// Telemetry while the link is up: never stored.
+fn online(dir: &Path) -> Outcome<()> {
+    const EVENTS: usize = 400_000;
+    std::fs::remove_dir_all(dir)?;
+    let mut outbox = queue::Outrider::open(dir)?.into_inner();
+    outbox.link(true)?;
+    let event = Event { class: Class::Telemetry, ..queue::event(250, 0, 0) };
+    let (start, before) = (Instant::now(), field("/proc/self/io", "write_bytes:")?);
+    for n in 0..EVENTS {
+        outbox.append(&event)?;
+        if n % 20 == 19 {
+            outbox.commit()?;
+            while let Some(batch) = outbox.read(Class::Telemetry, 0)? {
+                outbox.ack(batch.class, batch.first_seq)?;
+            }
+        }
+    }
+    println!(
+        "Telemetry while the link is up, 20 a commit, {EVENTS} events: {:.0} events/s appended, read and acknowledged, {} \
+         bytes written.",
+        EVENTS as f64 / start.elapsed().as_secs_f64(),
+        field("/proc/self/io", "write_bytes:")? - before
+    );
+    Ok(())
+}
+
 /// Stores so many MiB of events, as when a vehicle was long without a network.
 fn fill(dir: &Path, mib: usize) -> Outcome<()> {
-    std::fs::remove_dir_all(dir)?;
+    if dir.exists() {
+        std::fs::remove_dir_all(dir)?;
+    }
     let mut outbox = queue::Outrider::open(dir)?;
     let mut stored = 0;
     for n in 0.. {

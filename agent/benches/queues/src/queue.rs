@@ -28,15 +28,15 @@ pub(crate) fn open(kind: &str, dir: &Path) -> Outcome<Box<dyn Queue>> {
     })
 }
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity { vehicle: "truck-0001".into(), boot: "1f0c7a32-0d1f-4c1e-a8a4-0c8f8a1d2e3f".into() }
 }
 
-fn event(bytes: usize, round: usize, n: usize) -> Event {
+pub(crate) fn event(bytes: usize, round: usize, n: usize) -> Event {
     // Not all the same: nobody compresses, but nobody should seem to.
     let reason: String = (0..bytes).map(|at| char::from(b'a' + ((at * 7 + round * 13 + n) % 26) as u8)).collect();
     let body = Body::Model(ModelState { name: "m".into(), state: "benched", reason, version: "1".into() });
-    Event { time_ns: 1_700_000_000_000_000_000, class: Class::Alert, body }
+    Event::new(1_700_000_000_000_000_000, Class::Alert, body)
 }
 
 /// The same encodings for all.
@@ -56,6 +56,10 @@ impl Outrider {
     pub(crate) fn open(dir: &Path) -> Outcome<Self> {
         let config = OutboxConfig { linger: Duration::ZERO, ..OutboxConfig::new(4 << 30) };
         Ok(Self(SledOutbox::open(dir, config, identity(), 1_700_000_000_000_000_000)?))
+    }
+
+    pub(crate) fn into_inner(self) -> SledOutbox {
+        self.0
     }
 
     pub(crate) fn close(&mut self) -> Outcome<()> {
