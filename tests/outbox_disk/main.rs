@@ -14,10 +14,12 @@ mod driver;
 mod shim;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use disk::{Disk, Fate, Random};
 use driver::{Driver, Use, any_use};
 use outrider::event::{Class, LossCause};
+use outrider::outbox::Outbox as _;
 use proptest::prelude::*;
 use shim::{Fault, Watching};
 
@@ -124,8 +126,34 @@ fn refuse(uses: &[Use], fault: Fault) {
     notes.check(dir.path(), at, &[LossCause::Quota, LossCause::Storage], &format!("{fault:?}"));
 }
 
+/// Writes to another disk until told to end: sled's databases share locks and threads.
+fn neighbour(is_done: &AtomicBool) {
+    let dir = scratch();
+    let mut outbox = driver::open(dir.path()).unwrap();
+    while !is_done.load(Ordering::Relaxed) {
+        outbox.append(&driver::event(Class::Alert, 400)).unwrap();
+        outbox.commit().unwrap();
+    }
+}
+
+#[test]
+fn a_disk_that_refuses_stops_no_other() {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| neighbour(&is_done));
+        let result = catch_unwind(|| refuse_at_any_call(29));
+        is_done.store(true, Ordering::Relaxed);
+        result.unwrap_or_else(|failure| resume_unwind(failure));
+    });
+}
+
 #[test]
 fn a_disk_that_refuses_at_any_call_loses_nothing_that_was_committed() {
+    refuse_at_any_call(if is_soak() { 1 } else { 13 });
+}
+
+/// Or at every `step`-th.
+fn refuse_at_any_call(step: usize) {
     let uses = some_of_everything();
     let (changes, reads) = {
         let dir = scratch();
@@ -134,7 +162,7 @@ fn a_disk_that_refuses_at_any_call_loses_nothing_that_was_committed() {
         watching.calls()
     };
     for (calls, reads) in [(changes, false), (reads, true)] {
-        for from in (0..calls).step_by(if is_soak() { 1 } else { 13 }) {
+        for from in (0..calls).step_by(step) {
             for count in [1, u64::MAX] {
                 let errno = if reads || from % 2 == 0 { libc::EIO } else { libc::ENOSPC };
                 refuse(&uses, Fault { from, count: count.min(u64::MAX - from), errno, reads });

@@ -7,7 +7,8 @@
 //! * A page larger than a quarter segment goes to a file of its own that is never synced: values are small (`chunk.rs`).
 //! * There is no background flusher: commits sync themselves; the thread would wake an idle ECU, and a panic in it
 //!   (damaged page) would make closing the database wait for ever.
-//! * A write that fails may wake nobody: `flush.rs`.
+//! * A write that fails may wake nobody: `flush.rs`. All databases of a process share one lock; a batch that waits for it
+//!   would keep out the flush that wakes the others. So one generation at a time writes ([`ONE_WRITES`]).
 //! * Any call may panic, so every call is guarded. After a write has failed sled keeps the error for good: a new generation
 //!   is begun.
 //! * Opening an existing database is never done: `raw.rs`.
@@ -20,6 +21,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chunk;
 use super::flush::flush;
@@ -32,6 +34,13 @@ pub(super) const DATA: &str = "db";
 const SEGMENT: usize = 128 * 1024;
 const CACHE: u64 = 1024 * 1024;
 const NOTE: [u8; 1] = [0];
+
+/// Held while a generation of any outbox of this process is opened, written or closed.
+static ONE_WRITES: Mutex<()> = Mutex::new(());
+
+fn one_writes() -> MutexGuard<'static, ()> {
+    ONE_WRITES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why a generation could not do what was asked.
 #[derive(Debug)]
@@ -90,7 +99,10 @@ impl Generation {
             _ => DirBuilder::new().mode(0o700).create(path)?,
         }
         let config = || sled::Config::new().path(path).segment_size(SEGMENT).cache_capacity(CACHE).flush_every_ms(None);
-        let db = guarded(|| config().open())?;
+        let db = {
+            let _one = one_writes();
+            guarded(|| config().open())?
+        };
         let data = File::open(path.join(DATA))?;
         data.sync_data()?;
         File::open(path)?.sync_all()?;
@@ -121,7 +133,10 @@ impl Generation {
             }
         }
         let db = self.db()?;
-        guarded(|| db.apply_batch(batch).and_then(|()| flush(db)))?;
+        {
+            let _one = one_writes();
+            guarded(|| db.apply_batch(batch).and_then(|()| flush(db)))?;
+        }
         // Should it fail, the dirty pages may have been dropped; what sled believes to be stored is then in doubt.
         Ok(self.data.sync_data()?)
     }
@@ -151,6 +166,7 @@ impl Drop for Generation {
     fn drop(&mut self) {
         // sled flushes when it is closed, and may panic over that.
         let Some(db) = self.db.take() else { return };
+        let _one = one_writes();
         // Flushed before, as its own flush could wait for ever.
         let flushed = guarded(|| flush(&db));
         if flushed.is_err() | catch_unwind(AssertUnwindSafe(move || drop(db))).is_err() {
