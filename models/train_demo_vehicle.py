@@ -210,7 +210,7 @@ def write_features(path, spec, features):
 
 def write_parity(path, row, result):
     """JSON: one normalised input and its output."""
-    vector = {"input": [float(value) for value in row], "output": [float(value) for value in result]}
+    vector = {"inputs": [[float(value) for value in row]], "expected": [float(value) for value in result]}
     path.write_text(json.dumps(vector) + "\n")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -219,14 +219,14 @@ def write_manifest(path, spec, features, mean, std, targets, scales, threshold, 
     lines = [
         "# Written by models/train_demo_vehicle.py from models/demo-vehicle.features.toml: change those and train again.",
         "",
-        "format = 1",
+        "format = 2",
         'name = "demo-vehicle"',
         f'version = "{spec["version"]}"',
         f"period_ms = {spec['period_ms']}",
         f"warmup_ms = {WARM_UP * spec['period_ms']}",
         f'network = {{ file = "model.onnx", sha256 = "{network}" }}',
         f'parity = {{ file = "parity.json", sha256 = "{parity}", tolerance = 1e-4 }}',
-        f"score = {{ smooth_ms = {spec['smooth_ms']}, threshold = {number(threshold)} }}",
+        f"score = {{ from = \"residual\", smooth_ms = {spec['smooth_ms']}, threshold = {number(threshold)} }}",
         "debounce = { k = 3, n = 5, clear_ms = 2000, update_ms = 5000 }",
         "",
         "[provenance]",

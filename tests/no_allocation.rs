@@ -12,8 +12,8 @@ use can_decoders::log::{LogWriter, Options};
 use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan, Sample};
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
-    Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Function, HealthSpec, Mode, ModelFeature,
-    ModelSpec, Network, Sink, Target,
+    Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Finder, Function, Fuse, HealthSpec, Mode,
+    ModelFeature, ModelSpec, Network, Score, Sink, Target, Verdict,
 };
 use outrider::event::{Class, Event};
 use outrider::source::sim::{DBC, SimConfig, Simulation};
@@ -63,19 +63,19 @@ fn collector(catalog: &Catalog, name: &str, mode: Mode, period_ns: u64) -> Colle
 struct Mean;
 
 impl Network for Mean {
-    fn run(&mut self, x: &[f32], y: &mut [f32]) -> Result<(), String> {
+    fn run(&mut self, x: &[f32], verdict: &mut Verdict) -> Result<(), String> {
         let sum: f32 = x.iter().sum();
-        y.fill(sum / 10.0);
+        verdict.expected.fill(sum / 10.0);
         Ok(())
     }
 }
 
 /// A model at 10 Hz with every function, which scores but never finds anything.
 fn detector(catalog: &Catalog) -> Detector {
-    use Function::{Age, Count, Delta, Lag, Max, Mean as MeanOf, Min, Rate, Std, Value};
+    use Function::{Age, Count, Delta, Lag, Max, Mean as MeanOf, Min, Rate, Run, Std, Valid, Value};
     let feature = |function: Function| {
         let (message, signal) = ("EngineData1", "EngineData1.EngineSpeed");
-        let of = if function.of_message() { message } else { signal };
+        let of = if function.of_times() { message } else { signal };
         ModelFeature {
             spec: FeatureSpec {
                 name: format!("{function:?}").into(),
@@ -83,21 +83,22 @@ fn detector(catalog: &Catalog) -> Detector {
                 of: of.into(),
                 window: if function.has_window() { 10 } else { 0 },
                 max_age_ns: SECOND,
+                only_if: Some((signal.into(), 1500.0)).filter(|_| function == Run),
             },
             mean: 1500.0,
             std: 500.0,
-            target: Some(Target { scale: 1000.0, class: Class::Alert }),
+            target: Some(Target { scale: 1000.0, smooth_ns: SECOND, class: Class::Alert }),
         }
     };
     let spec = ModelSpec {
-        name: "m".into(),
-        version: "1".into(),
+        finder: Finder { name: "m".into(), version: "1".into(), hash: "00".into() },
+        what: "deviation".into(),
         period_ns: SECOND / 10,
         warmup_ns: 2 * SECOND,
-        features: [Value, Lag, Delta, MeanOf, Min, Max, Std, Age, Count, Rate].map(feature).into(),
-        smooth_ns: SECOND,
+        features: [Value, Lag, Delta, MeanOf, Min, Max, Std, Run, Valid, Age, Count, Rate].map(feature).into(),
+        score: Score::Residual(Fuse::Rms),
         threshold: f64::MAX,
-        debounce: DebounceSpec { k: 3, n: 5, clear_ns: SECOND, update_ns: SECOND },
+        debounce: DebounceSpec { k: 3, n: 5, min_ns: 0, clear_ns: SECOND, update_ns: SECOND },
     };
     Detector::new(Arc::new(spec), Box::new(Mean), catalog).unwrap()
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use agent::{arg, good, run};
 use can_decoders::log::LogWriter;
+use outrider::engine::Verdict;
 use outrider::source::sim::{SimConfig, Simulation};
 
 const START_S: f64 = 1_700_000_000.0;
@@ -64,7 +65,7 @@ fn a_score_is_what_the_manifest_says_of_the_features() {
     // By hand, from the features and the manifest alone.
     let alpha = 100.0 / (400.0 + 100.0);
     let mut parts = vec![0.0; targets.len()];
-    let (mut x, mut y) = (vec![0.0; spec.features.len()], vec![0.0; targets.len()]);
+    let (mut x, mut verdict) = (vec![0.0; spec.features.len()], Verdict::new(targets.len(), false));
     let warmup_rows = features.len() - scores.len();
     assert!((95..=105).contains(&warmup_rows), "{warmup_rows} grid points of 100 ms in a warm-up of 10 s");
     for (values, row) in features[warmup_rows..].iter().zip(&scores) {
@@ -73,8 +74,8 @@ fn a_score_is_what_the_manifest_says_of_the_features() {
             let normal = (value - feature.mean) / feature.std;
             *x = if normal.is_nan() { 0.0 } else { normal.clamp(-8.0, 8.0) as f32 };
         }
-        network.run(&x, &mut y).unwrap();
-        for ((part, &i), y) in parts.iter_mut().zip(&targets).zip(&y) {
+        network.run(&x, &mut verdict).unwrap();
+        for ((part, &i), y) in parts.iter_mut().zip(&targets).zip(&verdict.expected) {
             let feature = &spec.features[i];
             let residual = values[i + 1] - (f64::from(*y) * feature.std + feature.mean);
             let raw = if residual.is_nan() { 0.0 } else { residual.abs() / feature.target.unwrap().scale };

@@ -31,7 +31,7 @@ use can_decoders::LogReader;
 use can_decoders::log::Options;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use outrider::engine::{CollectSpec, Collector, Detector, Engine, HealthSpec, Mode, Sink};
+use outrider::engine::{CollectSpec, Collector, Detector, Engine, HealthSpec, Mode, Score, Sink, Verdict};
 use outrider::event::Event;
 use outrider::model;
 
@@ -164,8 +164,9 @@ fn all(criterion: &mut Criterion) {
             let (manifest, mut network) = model::load(&dir).unwrap();
             let features = &manifest.spec.features;
             let x = vec![0.5; features.len()];
-            let mut y = vec![0.0; features.iter().filter(|f| f.target.is_some()).count()];
-            inference.bench_function(drive.name, |b| b.iter(|| network.run(black_box(&x), black_box(&mut y))));
+            let targets = features.iter().filter(|f| f.target.is_some()).count();
+            let mut verdict = Verdict::new(targets, manifest.spec.score == Score::Network);
+            inference.bench_function(drive.name, |b| b.iter(|| network.run(black_box(&x), black_box(&mut verdict))));
             inference.finish();
         }
     }

@@ -31,7 +31,7 @@ pub(crate) fn write(dir: &Path, drive: &Drive) {
     let output = layers.iter().enumerate().fold(input.clone(), |x, (i, layer)| layer.run(&x, i < last));
 
     let network = onnx(&layers);
-    let parity = serde_json::to_vec(&serde_json::json!({ "input": input, "output": output })).unwrap();
+    let parity = serde_json::to_vec(&serde_json::json!({ "inputs": [input], "expected": output })).unwrap();
     let manifest = manifest(drive, &network, &parity);
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("model.onnx"), network).unwrap();
@@ -51,10 +51,10 @@ fn manifest(drive: &Drive, network: &[u8], parity: &[u8]) -> String {
     let moving: Vec<u32> = (0..).zip(&totals).filter(|(_, total)| spread(total) > 1e-3).map(|(id, _)| id).collect();
 
     let mut text = format!(
-        "format = 1\nname = \"mlp\"\nversion = \"1\"\nperiod_ms = 100\nwarmup_ms = 2000\n\
+        "format = 2\nname = \"mlp\"\nversion = \"1\"\nperiod_ms = 100\nwarmup_ms = 2000\n\
          network = {{ file = \"model.onnx\", sha256 = \"{}\" }}\n\
          parity = {{ file = \"parity.json\", sha256 = \"{}\", tolerance = 1e-4 }}\n\
-         score = {{ smooth_ms = 500, threshold = 1e300 }}\n\
+         score = {{ from = \"residual\", smooth_ms = 500, threshold = 1e300 }}\n\
          debounce = {{ k = 3, n = 5, clear_ms = 1000 }}\n",
         hash(network),
         hash(parity)

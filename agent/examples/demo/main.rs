@@ -75,6 +75,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         identity,
         source,
         engine,
+        meters: Vec::new(),
         refused: Vec::new(),
         outbox: outbox.clone(),
         mqtt: config.mqtt,

@@ -10,7 +10,7 @@ use super::inputs::{Description, Recording};
 use super::number::{write_number, write_seconds};
 use super::{CliError, EventFormat, inputs};
 use crate::config::{Config, EngineConfig};
-use crate::engine::{Catalog, Detector, Engine, HealthSpec, Network, Sink};
+use crate::engine::{Catalog, Detector, Engine, HealthSpec, Network, Sink, Verdict};
 use crate::event::{Event, Identity};
 use crate::model;
 use crate::source::Frames;
@@ -196,8 +196,7 @@ impl Output for CsvPrinter {
 struct NoNetwork;
 
 impl Network for NoNetwork {
-    fn run(&mut self, _: &[f32], y: &mut [f32]) -> Result<(), String> {
-        y.fill(0.0);
+    fn run(&mut self, _: &[f32], _: &mut Verdict) -> Result<(), String> {
         Ok(())
     }
 }

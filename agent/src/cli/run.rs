@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{CliError, inputs};
-use crate::config::Config;
+use crate::config::{Config, Live};
 use crate::event::Identity;
 use crate::outbox::SledOutbox;
 use crate::runtime::{self, Parts, clock};
@@ -29,7 +29,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
             .map_err(|source| CliError::File { path: "signal handler".into(), source })?;
     }
     let identity = Identity { vehicle: config.vehicle.clone(), boot: clock::boot_id() };
-    let (engine, refused) = config.engine.build_with_good_models();
+    let Live { engine, refused, meters } = config.engine.build_live();
     for model in &refused {
         tracing::error!("goes on without the model {}: {}", model.name, model.reason);
     }
@@ -45,6 +45,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         identity,
         engine,
         refused,
+        meters,
         outbox: Arc::new(Mutex::new(outbox)),
         mqtt: config.mqtt,
         monitor: Arc::new(LinkMonitor::new("mqtt")),

@@ -4,6 +4,7 @@
 //! range checked and every file that it names read once. Paths are relative to the configuration
 //! file. Secrets are never in the file itself, only the names of files that hold them.
 
+mod build;
 mod raw;
 mod uplink;
 mod validity;
@@ -17,9 +18,10 @@ use can_decoders::{Database, Plan};
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, Collector, Detector, Engine, HealthSpec, Mode};
-use crate::event::{Class, ModelState};
-use crate::model::{self, ModelError};
+pub use build::{EngineConfig, EngineError, Live};
+
+use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, HealthSpec, Mode};
+use crate::event::Class;
 use crate::outbox::OutboxConfig;
 use crate::source::sim::ScheduledFault;
 use crate::source::socketcan::Listen;
@@ -107,79 +109,6 @@ pub enum SourceConfig {
         /// Faults and when.
         faults: Vec<ScheduledFault>,
     },
-}
-
-/// What an [`Engine`] is made of.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// Buses with their plans.
-    pub catalog: Catalog,
-    /// Collections.
-    pub collections: Vec<CollectSpec>,
-    /// Directories of models.
-    pub models: Vec<PathBuf>,
-    /// Health.
-    pub health: HealthSpec,
-}
-
-/// Why an engine could not be made.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// A model is refused.
-    #[error("model {0}")]
-    Model(#[from] ModelError),
-    /// A model asks for a signal or message that the DBC files do not have.
-    #[error("model {path}: feature `{feature}`: {error}")]
-    Feature {
-        /// The model's manifest.
-        path: PathBuf,
-        /// The feature.
-        feature: Arc<str>,
-        /// Why.
-        error: crate::engine::NameError,
-    },
-}
-
-impl EngineConfig {
-    /// Loads the models and makes the engine.
-    ///
-    /// # Errors
-    /// When a model is refused or does not fit the buses.
-    pub fn build(&self) -> Result<Engine, EngineError> {
-        let detectors = self.models.iter().map(|dir| self.detector(dir)).collect::<Result<_, _>>()?;
-        Ok(self.engine(detectors))
-    }
-
-    /// Makes the engine without the models that are refused, for an agent that goes on with the rest; those come second.
-    pub fn build_with_good_models(&self) -> (Engine, Vec<ModelState>) {
-        let (mut detectors, mut refused) = (Vec::new(), Vec::new());
-        for dir in &self.models {
-            match self.detector(dir) {
-                Ok(detector) => detectors.push(detector),
-                Err(error) => refused.push(ModelState {
-                    name: dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(),
-                    state: "refused",
-                    reason: error.to_string(),
-                    version: "".into(),
-                }),
-            }
-        }
-        (self.engine(detectors), refused)
-    }
-
-    fn detector(&self, dir: &Path) -> Result<Detector, EngineError> {
-        let (manifest, network) = model::load(dir)?;
-        Detector::new(manifest.spec.clone(), network, &self.catalog).map_err(|(feature, error)| EngineError::Feature {
-            path: manifest.path,
-            feature,
-            error,
-        })
-    }
-
-    fn engine(&self, detectors: Vec<Detector>) -> Engine {
-        let collectors = self.collections.iter().map(|spec| Collector::new(spec.clone(), &self.catalog)).collect();
-        Engine::new(self.catalog.clone(), self.health, collectors, detectors)
-    }
 }
 
 /// Text of the file with what is needed to say where something is.

@@ -15,7 +15,7 @@ use can_decoders::{BusId, ControllerState, ErrorFrame, Frame, FrameKind, Validit
 
 use super::Sink;
 use super::catalog::{Catalog, HEALTH_SIGNALS, SignalId};
-use super::state::{Slot, State};
+use super::state::State;
 use crate::event::{Blind, BlindCause, Body, BusHealth, BusState, BusStatus, Class, Event};
 
 /// How often a bus is measured, and how often a change is told at most.
@@ -204,10 +204,10 @@ impl BusMonitor {
             Some(ratio(health.overflow, 1)),
         ];
         for (id, value) in (catalog.health_base(bus)..).zip(values) {
-            // What is no longer known is no value.
-            let time_ns = if value.is_some() { now_ns } else { 0 };
-            let slot = Slot { value: value.unwrap_or(f64::NAN), time_ns, validity: Validity::Valid };
-            state.set_signal(SignalId(id), slot);
+            match value {
+                Some(value) => state.sample(SignalId(id), value, now_ns, Validity::Valid),
+                None => state.forget(SignalId(id)),
+            }
         }
         (self.last, self.last_ns, self.bits) = (*health, now_ns, (0, 0));
     }

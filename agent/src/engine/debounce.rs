@@ -9,6 +9,8 @@ pub struct DebounceSpec {
     pub k: usize,
     /// See `k`; 1 to [`MAX_N`].
     pub n: usize,
+    /// And not before it has held for so long, with pauses that `n` bridges, nanoseconds.
+    pub min_ns: u64,
     /// Clear when it has not held for so long, nanoseconds.
     pub clear_ns: u64,
     /// While raised, tell again at most this often, nanoseconds.
@@ -43,6 +45,8 @@ pub struct Debounce {
     /// Times of the last grid points at which it held, `None` where it did not; at most `n`.
     recent: VecDeque<Option<u64>>,
     raised: bool,
+    /// Not raised: when it began to hold, while `recent` has any.
+    since_ns: Option<u64>,
     last_held_ns: u64,
     last_told_ns: u64,
 }
@@ -50,13 +54,15 @@ pub struct Debounce {
 impl Debounce {
     /// Quiet at first.
     pub fn new(spec: DebounceSpec) -> Self {
-        Self { spec, recent: VecDeque::with_capacity(spec.n), raised: false, last_held_ns: 0, last_told_ns: 0 }
+        let recent = VecDeque::with_capacity(spec.n);
+        Self { spec, recent, raised: false, since_ns: None, last_held_ns: 0, last_told_ns: 0 }
     }
 
     /// The clock jumped to `now_ns`: nothing lies in the future, and what held before is not counted together with
     /// what holds after. What was raised stays raised.
     pub fn time_jumped(&mut self, now_ns: u64) {
         self.recent.clear();
+        self.since_ns = None;
         self.last_held_ns = self.last_held_ns.min(now_ns);
         self.last_told_ns = self.last_told_ns.min(now_ns);
     }
@@ -66,6 +72,9 @@ impl Debounce {
         if self.recent.len() == self.spec.n {
             self.recent.pop_front();
         }
+        if self.recent.iter().all(Option::is_none) {
+            self.since_ns = None;
+        }
         self.recent.push_back(holds.then_some(now_ns));
         if holds {
             self.last_held_ns = now_ns;
@@ -74,6 +83,7 @@ impl Debounce {
             if now_ns.saturating_sub(self.last_held_ns) >= self.spec.clear_ns && !holds {
                 self.raised = false;
                 self.recent.clear();
+                self.since_ns = None;
                 return Step::Cleared;
             }
             if now_ns.saturating_sub(self.last_told_ns) >= self.spec.update_ns {
@@ -82,12 +92,16 @@ impl Debounce {
             }
             return Step::Holding;
         }
-        if self.recent.iter().flatten().count() < self.spec.k {
+        if !holds {
+            return Step::Quiet;
+        }
+        let since_ns = *self.since_ns.get_or_insert(now_ns);
+        if self.recent.iter().flatten().count() < self.spec.k || now_ns.saturating_sub(since_ns) < self.spec.min_ns {
             return Step::Quiet;
         }
         self.raised = true;
         self.last_told_ns = now_ns;
-        Step::Raised { since_ns: self.recent.iter().flatten().next().copied().unwrap_or(now_ns) }
+        Step::Raised { since_ns }
     }
 }
 
@@ -95,10 +109,14 @@ impl Debounce {
 mod tests {
     use super::*;
 
-    const SPEC: DebounceSpec = DebounceSpec { k: 2, n: 3, clear_ns: 20, update_ns: 30 };
+    const SPEC: DebounceSpec = DebounceSpec { k: 2, n: 3, min_ns: 0, clear_ns: 20, update_ns: 30 };
 
     fn run(holds: &str) -> Vec<Step> {
-        let mut debounce = Debounce::new(SPEC);
+        run_with(SPEC, holds)
+    }
+
+    fn run_with(spec: DebounceSpec, holds: &str) -> Vec<Step> {
+        let mut debounce = Debounce::new(spec);
         holds.bytes().zip(0u64..).map(|(c, i)| debounce.step(c == b'x', 10 * i)).collect()
     }
 
@@ -114,6 +132,15 @@ mod tests {
         let expected =
             [Quiet, Quiet, Quiet, Raised { since_ns: 10 }, Holding, Holding, Ongoing, Holding, Cleared, Quiet, Quiet];
         assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn what_does_not_last_is_not_an_event() {
+        let spec = DebounceSpec { min_ns: 50, ..SPEC };
+        assert!(run_with(spec, "xxxxx...xx.xx").iter().all(|s| *s == Step::Quiet));
+        let steps = run_with(spec, "..x.xx.xx");
+        assert_eq!(steps.iter().position(|s| *s != Step::Quiet), Some(7));
+        assert_eq!(steps[7], Step::Raised { since_ns: 20 });
     }
 
     #[test]

@@ -27,23 +27,28 @@ pub enum Function {
     Max,
     /// Standard deviation over the window (population).
     Std,
-    /// Seconds since the message's last frame.
+    /// How many samples before the last, one after the other, had the same value: a frozen sensor's grows.
+    Run,
+    /// 1 when the signal has a value that may be used, else 0.
+    Valid,
+    /// Seconds since the last sample of the signal, or the last frame of the message.
     Age,
-    /// Frames of the message in the window.
+    /// Samples of the signal, or frames of the message, in the window.
     Count,
-    /// Frames of the message per second over the window.
+    /// The same per second over the window.
     Rate,
 }
 
 impl Function {
-    /// True when it is a function of a message, false of a signal.
-    pub const fn of_message(self) -> bool {
+    /// True when it is of times, not of values: of a message as well as of a signal. Multiplexed signals come at times of
+    /// their own.
+    pub const fn of_times(self) -> bool {
         matches!(self, Self::Age | Self::Count | Self::Rate)
     }
 
     /// True when it needs a window (or a lag).
     pub const fn has_window(self) -> bool {
-        !matches!(self, Self::Value | Self::Age)
+        !matches!(self, Self::Value | Self::Age | Self::Run | Self::Valid)
     }
 }
 
@@ -60,6 +65,8 @@ pub struct FeatureSpec {
     pub window: usize,
     /// A signal older than this counts as missing, nanoseconds.
     pub max_age_ns: u64,
+    /// The signal counts as missing unless this one has that value: what a receiver says while it has no fix.
+    pub only_if: Option<(String, f64)>,
 }
 
 /// Longest window, in grid points: bounds the memory a manifest can ask for.
@@ -76,6 +83,7 @@ struct Feature {
     function: Function,
     input: Input,
     max_age_ns: u64,
+    only_if: Option<(SignalId, f64)>,
     window: usize,
     /// Values (or message counts) at the last `window + 1` grid points, a ring that `FeatureSet::at` indexes.
     history: Vec<f64>,
@@ -99,14 +107,19 @@ impl FeatureSet {
     pub fn new(specs: &[FeatureSpec], period_ns: u64, catalog: &Catalog) -> Result<Self, (Arc<str>, NameError)> {
         let mut features = Vec::with_capacity(specs.len());
         for spec in specs {
-            let input = if spec.function.of_message() {
-                catalog.find_message(&spec.of).map(Input::Message)
-            } else {
-                catalog.find_signal(&spec.of).map(Input::Signal)
+            let named = |error| (spec.name.clone(), error);
+            let signal = |name: &str| catalog.find_signal(name);
+            let input = match spec.function.of_times().then(|| catalog.find_message(&spec.of)) {
+                Some(Ok(message)) => Ok(Input::Message(message)),
+                // A name with a point is a signal's, and what is wrong with it is said as such.
+                Some(Err(error)) if !spec.of.contains('.') => signal(&spec.of).map(Input::Signal).map_err(|_| error),
+                _ => signal(&spec.of).map(Input::Signal),
             };
+            let only_if = spec.only_if.as_ref().map(|(name, value)| signal(name).map(|id| (id, *value))).transpose();
             features.push(Feature {
                 function: spec.function,
-                input: input.map_err(|error| (spec.name.clone(), error))?,
+                input: input.map_err(named)?,
+                only_if: only_if.map_err(named)?,
                 max_age_ns: spec.max_age_ns,
                 window: spec.window,
                 history: vec![f64::NAN; spec.window + 1],
@@ -148,18 +161,19 @@ impl FeatureSet {
 
 impl Feature {
     fn compute(&mut self, state: &State, now_ns: u64, ticks: usize, period_ns: u64) -> f64 {
-        let now = match self.input {
-            Input::Signal(id) => state.signal(id).usable(now_ns, self.max_age_ns).unwrap_or(f64::NAN),
-            Input::Message(id) => {
-                let message = state.message(id);
-                if self.function == Function::Age {
-                    return if message.frames == 0 {
-                        f64::NAN
-                    } else {
-                        seconds(now_ns.saturating_sub(message.last_ns))
-                    };
+        let now = match (&self.input, self.function) {
+            (Input::Message(id), Function::Age) => return age(state.message(*id).last_ns, now_ns),
+            (Input::Message(id), _) => count(state.message(*id).frames),
+            (Input::Signal(id), Function::Age) => return age(state.signal(*id).time_ns, now_ns),
+            (Input::Signal(id), Function::Count | Function::Rate) => f64::from(state.signal(*id).samples),
+            (Input::Signal(id), function) => {
+                let slot = state.signal(*id);
+                let usable = slot.usable(now_ns, self.max_age_ns).filter(|_| self.is_meant(state));
+                match function {
+                    Function::Valid => return if usable.is_some() { 1.0 } else { 0.0 },
+                    Function::Run => return usable.map_or(f64::NAN, |_| f64::from(slot.run)),
+                    _ => usable.unwrap_or(f64::NAN),
                 }
-                count(message.frames)
             }
         };
         let length = self.history.len();
@@ -171,10 +185,11 @@ impl Feature {
         // The window of an aggregate is the last `window` grid points, this one included.
         let recent = || (0..self.window.max(1)).map(|back| self.history[(slot + length - back) % length]);
         match self.function {
-            Function::Value | Function::Age => now,
+            Function::Value | Function::Age | Function::Run | Function::Valid => now,
             Function::Lag => oldest,
-            Function::Delta | Function::Count => now - oldest,
-            Function::Rate => (now - oldest) / (count(self.window as u64) * seconds(period_ns)),
+            Function::Delta => now - oldest,
+            Function::Count => counted(now, oldest),
+            Function::Rate => counted(now, oldest) / (count(self.window as u64) * seconds(period_ns)),
             Function::Mean | Function::Std | Function::Min | Function::Max if !full => f64::NAN,
             Function::Mean => mean(recent()),
             Function::Std => {
@@ -186,6 +201,24 @@ impl Feature {
             Function::Max => recent().fold(f64::NEG_INFINITY, |a, b| if b > a || b.is_nan() { b } else { a }),
         }
     }
+}
+
+impl Feature {
+    /// Whether the sender means what it sends.
+    fn is_meant(&self, state: &State) -> bool {
+        self.only_if.is_none_or(|(id, value)| state.signal(id).usable(0, u64::MAX) == Some(value))
+    }
+}
+
+/// Seconds since `last_ns`, NaN when that never was.
+fn age(last_ns: u64, now_ns: u64) -> f64 {
+    if last_ns == 0 { f64::NAN } else { seconds(now_ns.saturating_sub(last_ns)) }
+}
+
+/// How many came between two counts; a signal's count begins again after 2^32.
+fn counted(now: f64, before: f64) -> f64 {
+    let many = now - before;
+    if many < 0.0 { many + 4_294_967_296.0 } else { many }
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {

@@ -17,6 +17,7 @@
 //! Everything that is not a frame happens at grid points: multiples of a period since the epoch. A
 //! grid point at time T sees exactly the frames with times below T.
 
+mod anomaly;
 pub mod bus;
 pub mod catalog;
 pub mod collect;
@@ -29,10 +30,11 @@ mod state;
 use can_decoders::integrity::Counters;
 use can_decoders::{Frame, FrameKind, SignalIndex};
 
+pub use anomaly::{Finder, Tick};
 pub use bus::{Missed, Notice, Report};
 pub use catalog::{ANY_BUS, Bus, Catalog, HEALTH_MESSAGE, HEALTH_SIGNALS, MessageId, NameError, SignalId};
 pub use collect::{CollectSpec, Collector, Mode};
-pub use detector::{Detector, ModelFeature, ModelSpec, Network, Target};
+pub use detector::{Detector, Fuse, ModelFeature, ModelSpec, Network, Score, Target, Verdict};
 pub use features::{FeatureSet, FeatureSpec, Function};
 pub use health::{HealthMonitor, HealthSpec};
 pub use state::{MessageSlot, Slot, State};
@@ -80,8 +82,9 @@ pub struct Engine {
     timers: Vec<Timer>,
     next_due_ns: u64,
     now_ns: u64,
-    /// A frame has come: before, models have nothing to look at. So they begin alike live and in a recording.
-    heard: bool,
+    /// Frames of the configured buses so far. Before the first, models have nothing to look at. So they begin alike live and
+    /// in a recording.
+    frames: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +135,7 @@ impl Engine {
             timers,
             next_due_ns: 0,
             now_ns: 0,
-            heard: false,
+            frames: 0,
         }
     }
 
@@ -150,7 +153,7 @@ impl Engine {
         let Some(bus) = self.catalog.route(frame.bus) else {
             return self.health.unrouted(frame.bus);
         };
-        self.heard = true;
+        self.frames += 1;
         self.health.frame(bus, frame, &self.catalog, now_ns, sink);
         match frame.kind {
             FrameKind::Error | FrameKind::Remote => return,
@@ -191,7 +194,7 @@ impl Engine {
         decoded.signals().for_each(|sample| {
             let SignalIndex(index) = sample.signal;
             let id = SignalId(base + index);
-            self.state.set_signal(id, Slot { value: sample.value, time_ns: now_ns, validity: sample.validity });
+            self.state.sample(id, sample.value, now_ns, sample.validity);
             if !sample.validity.is_valid() {
                 health.invalid += 1;
                 health.invalid_by.add(sample.validity);
@@ -237,8 +240,10 @@ impl Engine {
             match job {
                 Job::Silence => self.health.check_silence(&self.state, &self.catalog, at, sink),
                 Job::Buses => self.health.measure(&mut self.state, &self.catalog, at, sink),
-                Job::Detector(_) if !self.heard => {}
-                Job::Detector(i) => self.detectors[i].tick(i, &self.state, at, sink),
+                Job::Detector(_) if self.frames == 0 => {}
+                Job::Detector(i) => {
+                    self.detectors[i].tick(i, &self.state, Tick { now_ns: at, frames: self.frames }, sink);
+                }
                 Job::Collector(i) => self.collectors[i].tick(&self.state, at, sink),
                 Job::Health => self.health.tell(&self.catalog, at, sink),
             }

@@ -11,11 +11,17 @@ pub struct Slot {
     pub value: f64,
     /// Time of the last sample, nanoseconds since the Unix epoch; 0 when there was none.
     pub time_ns: u64,
+    /// Samples so far; begins again at 0 after the last number.
+    pub samples: u32,
+    /// How many samples before the last, one after the other, had its value.
+    pub run: u32,
     /// Whether the value may be used.
     pub validity: Validity,
 }
 
 impl Slot {
+    const EMPTY: Self = Self { value: 0.0, time_ns: 0, samples: 0, run: 0, validity: Validity::Valid };
+
     /// The value, when there was one, it is valid, and it is at most `max_age_ns` old at `now_ns`.
     pub fn usable(&self, now_ns: u64, max_age_ns: u64) -> Option<f64> {
         let fresh = self.time_ns != 0 && now_ns.saturating_sub(self.time_ns) <= max_age_ns;
@@ -65,10 +71,7 @@ pub struct State {
 impl State {
     /// Empty tables, taken once at start.
     pub fn new(signals: usize, messages: usize) -> Self {
-        Self {
-            signals: vec![Slot { value: 0.0, time_ns: 0, validity: Validity::Valid }; signals],
-            messages: vec![MessageSlot::default(); messages],
-        }
+        Self { signals: vec![Slot::EMPTY; signals], messages: vec![MessageSlot::default(); messages] }
     }
 
     /// The last value of a signal.
@@ -86,8 +89,17 @@ impl State {
         &self.messages
     }
 
-    pub(super) fn set_signal(&mut self, id: SignalId, slot: Slot) {
-        self.signals[id.0 as usize] = slot;
+    /// A sample of a signal at `time_ns`.
+    pub(super) fn sample(&mut self, id: SignalId, value: f64, time_ns: u64, validity: Validity) {
+        let slot = &mut self.signals[id.0 as usize];
+        let same = slot.time_ns != 0 && slot.value.to_bits() == value.to_bits();
+        let run = if same { slot.run.saturating_add(1) } else { 0 };
+        *slot = Slot { value, time_ns, samples: slot.samples.wrapping_add(1), run, validity };
+    }
+
+    /// What is no longer known is no value.
+    pub(super) fn forget(&mut self, id: SignalId) {
+        self.signals[id.0 as usize].time_ns = 0;
     }
 
     pub(super) fn message_mut(&mut self, id: MessageId) -> &mut MessageSlot {

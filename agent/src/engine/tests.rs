@@ -45,7 +45,7 @@ fn motor(ms: u64, speed: u16) -> Frame {
 }
 
 fn spec(name: &str, function: Function, of: &str, window: usize) -> FeatureSpec {
-    FeatureSpec { name: name.into(), function, of: of.into(), window, max_age_ns: 1000 * MS }
+    FeatureSpec { name: name.into(), function, of: of.into(), window, max_age_ns: 1000 * MS, only_if: None }
 }
 
 fn collect(catalog: &Catalog, pattern: &str, mode: Mode, deadband: f64) -> Collector {
@@ -276,6 +276,107 @@ fn features_over_a_ramp() {
     assert!(set.tick(engine.state(), START + 700 * MS)[1].is_nan(), "no past after a reset");
 }
 
+/// A multiplexed message: A and B come in turns, and B only means something while A is 1.
+#[test]
+fn features_of_a_signals_own_samples() {
+    const DBC: &[u8] = b"VERSION \"\"\nBU_: A\nBO_ 256 Mux: 2 A\n SG_ Which M : 0|8@1+ (1,0) [0|0] \"\" A\n SG_ A m1 : 8|8@1+ (1,0) [0|0] \"\" A\n SG_ B m2 : 8|8@1+ (1,0) [0|0] \"\" A\n";
+    let plan = Arc::new(Plan::compile(&[Database::parse("mux.dbc", DBC).unwrap()]));
+    let catalog = Catalog::new(vec![Bus { plan, ..Bus::new("can0", Plan::compile(&[])) }]);
+    let only_if = FeatureSpec { only_if: Some(("Mux.A".into(), 1.0)), ..spec("meant", Function::Value, "Mux.B", 0) };
+    let specs = [
+        spec("run", Function::Run, "Mux.B", 0),
+        spec("valid", Function::Valid, "Mux.B", 0),
+        spec("age", Function::Age, "Mux.B", 0),
+        spec("count", Function::Count, "Mux.B", 2),
+        spec("rate", Function::Rate, "Mux.B", 2),
+        spec("frames", Function::Count, "Mux", 2),
+        only_if.clone(),
+    ];
+    let mut set = FeatureSet::new(&specs, 100 * MS, &catalog).unwrap();
+    let unknown = FeatureSpec { only_if: Some(("Mux.C".into(), 1.0)), ..only_if };
+    assert!(FeatureSet::new(&[unknown], 100 * MS, &catalog).is_err());
+    let neither = FeatureSet::new(&[spec("age", Function::Age, "Nothing", 0)], 100 * MS, &catalog).unwrap_err();
+    assert!(neither.1.to_string().contains("no message named `Nothing`"), "{}", neither.1);
+
+    let mut engine = Engine::new(catalog, HEALTH, vec![], vec![]);
+    let mut row = |frames: &[(u64, u8, u8)], at: u64| {
+        for &(ms, which, value) in frames {
+            engine.frame(&frame_on(0, ms, 256, &[which, value]), &mut Vec::new());
+        }
+        set.tick(engine.state(), START + at * MS).to_vec()
+    };
+    let nothing = row(&[(10, 1, 0)], 100);
+    assert!(nothing[0].is_nan() && nothing[2].is_nan() && nothing[6].is_nan(), "{nothing:?}");
+    assert_eq!(nothing[1], 0.0);
+    row(&[(110, 2, 7), (150, 2, 7), (190, 1, 1)], 200);
+    let three = row(&[(210, 2, 7), (220, 1, 1), (230, 2, 7)], 300);
+    assert_eq!(three[..2], [3.0, 1.0], "three before the last had its value");
+    assert!((three[2] - 0.07).abs() < 1e-9, "the age of B, not of the message: {three:?}");
+    assert_eq!(three[3..], [4.0, 20.0, 6.0, 7.0]);
+    let changed = row(&[(310, 2, 8), (320, 1, 0)], 400);
+    assert_eq!(changed[..2], [0.0, 1.0]);
+    assert!(changed[6].is_nan(), "A says that B means nothing");
+    let stale = row(&[(1390, 1, 1)], 1400);
+    assert!(stale[0].is_nan() && stale[1] == 0.0 && stale[6].is_nan(), "too old: {stale:?}");
+    assert_eq!(stale[3], 1.0);
+}
+
+/// Its score is how many grid points it has seen, its parts are its inputs.
+struct Counts(f32);
+
+impl Network for Counts {
+    fn run(&mut self, x: &[f32], verdict: &mut Verdict) -> Result<(), String> {
+        self.0 += 1.0;
+        verdict.expected.fill(0.0);
+        verdict.parts.copy_from_slice(x);
+        verdict.score = self.0;
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.0 = 0.0;
+    }
+}
+
+#[test]
+fn a_network_that_scores_by_itself_is_taken_at_its_word() {
+    let catalog = catalog(&["can0"]);
+    let (spec, _) = model(usize::MAX);
+    let spec = ModelSpec { score: Score::Network, threshold: 10.0, ..(*spec).clone() };
+    let detector = Detector::new(Arc::new(spec), Box::new(Counts(0.0)), &catalog).unwrap();
+    let mut engine = Engine::new(catalog, HEALTH, vec![], vec![detector]);
+    let mut events = Vec::new();
+    drive(&mut engine, 0, 1500, 70, &mut events);
+    let [event] = &events[..] else { panic!("{events:?}") };
+    let Body::Anomaly(anomaly) = &event.body else { panic!("{event:?}") };
+    // It sees the time of warming up, too: its eleventh grid point is at 1.1 s.
+    assert_eq!((anomaly.score, anomaly.since, event.time_ns), (11.0, START + 1000 * MS, START + 1100 * MS));
+    assert_eq!((&*anomaly.what, &*anomaly.hash, anomaly.frame), ("deviation", "00", 110));
+    assert_eq!((&*anomaly.top[0].name, anomaly.top[0].part), ("load", 2.0));
+    assert_eq!((anomaly.top[0].expected, anomaly.top[0].observed), (Some(50.0), Some(70.0)));
+    assert_eq!(event.class, Class::Critical, "no part is above the threshold: the largest one's class");
+    // After a jump of the clock it begins again.
+    drive(&mut engine, 3_600_000, 3_601_000, 50, &mut events);
+    assert_eq!(engine.detectors()[0].last_score(), Some(10.0));
+}
+
+#[test]
+fn small_residuals_of_many_targets_count_together() {
+    let (spec, _) = model(usize::MAX);
+    let score = |fuse| {
+        let spec = ModelSpec { score: Score::Residual(fuse), ..(*spec).clone() };
+        let network = Box::new(Fixed { calls: 0, fail_at: usize::MAX });
+        let catalog = catalog(&["can0"]);
+        let detector = Detector::new(Arc::new(spec), network, &catalog).unwrap();
+        let mut engine = Engine::new(catalog, HEALTH, vec![], vec![detector]);
+        drive(&mut engine, 0, 1000, 70, &mut Vec::new());
+        engine.detectors()[0].last_score().unwrap()
+    };
+    assert_eq!(score(Fuse::Max), 4.0);
+    // Parts of 0 and 4.
+    assert_eq!(score(Fuse::Rms), 2.83);
+}
+
 /// Predicts that the load (input 1) is 50 and the speed (input 0) is what it is.
 struct Fixed {
     calls: usize,
@@ -283,32 +384,36 @@ struct Fixed {
 }
 
 impl Network for Fixed {
-    fn run(&mut self, x: &[f32], y: &mut [f32]) -> Result<(), String> {
+    fn run(&mut self, x: &[f32], verdict: &mut Verdict) -> Result<(), String> {
         self.calls += 1;
         if self.calls == self.fail_at {
             return Err("no longer".into());
         }
-        y[0] = x[0];
-        y[1] = 0.0;
+        verdict.expected[0] = x[0];
+        verdict.expected[1] = 0.0;
         Ok(())
     }
 }
 
 fn model(fail_at: usize) -> (Arc<ModelSpec>, Box<dyn Network>) {
-    let feature =
-        |spec, mean, class| ModelFeature { spec, mean, std: 10.0, target: Some(Target { scale: 5.0, class }) };
+    let feature = |spec, mean, class| ModelFeature {
+        spec,
+        mean,
+        std: 10.0,
+        target: Some(Target { scale: 5.0, smooth_ns: 0, class }),
+    };
     let spec = ModelSpec {
-        name: "m".into(),
-        version: "1".into(),
+        finder: Finder { name: "m".into(), version: "1".into(), hash: "00".into() },
+        what: "deviation".into(),
         period_ns: 100 * MS,
         warmup_ns: 300 * MS,
         features: vec![
             feature(spec("speed", Function::Value, "Motor.Speed", 0), 0.0, Class::Alert),
             feature(spec("load", Function::Value, "Motor.Load", 0), 50.0, Class::Critical),
         ],
-        smooth_ns: 0,
+        score: Score::Residual(Fuse::Max),
         threshold: 2.0,
-        debounce: DebounceSpec { k: 2, n: 3, clear_ns: 300 * MS, update_ns: 1000 * MS },
+        debounce: DebounceSpec { k: 2, n: 3, min_ns: 0, clear_ns: 300 * MS, update_ns: 1000 * MS },
     };
     (Arc::new(spec), Box::new(Fixed { calls: 0, fail_at }))
 }
@@ -354,8 +459,8 @@ fn an_anomaly_that_gets_worse_is_told_at_once() {
     // Speed is predicted as 0 here: above 10 rpm it is an anomaly of class alert.
     struct Zero;
     impl Network for Zero {
-        fn run(&mut self, _: &[f32], y: &mut [f32]) -> Result<(), String> {
-            y.fill(0.0);
+        fn run(&mut self, _: &[f32], verdict: &mut Verdict) -> Result<(), String> {
+            verdict.expected.fill(0.0);
             Ok(())
         }
     }
@@ -381,8 +486,7 @@ fn an_anomaly_keeps_its_class_while_it_fades() {
     let catalog = catalog(&["can0"]);
     let (spec, network) = model(usize::MAX);
     let mut spec = (*spec).clone();
-    spec.smooth_ns = 400 * MS;
-    spec.features[1].target = Some(Target { scale: 5.0, class: Class::Status });
+    spec.features[1].target = Some(Target { scale: 5.0, smooth_ns: 400 * MS, class: Class::Status });
     let detector = Detector::new(Arc::new(spec), network, &catalog).unwrap();
     let mut engine = Engine::new(catalog, HEALTH, vec![], vec![detector]);
     let mut events = Vec::new();
@@ -404,7 +508,7 @@ fn one_wild_sample_is_survived() {
     spec.features[0].spec.function = Function::Std;
     spec.features[0].spec.window = 3;
     spec.features[1].spec = self::spec("speed", Function::Value, "Motor.Speed", 0);
-    spec.smooth_ns = 400 * MS;
+    spec.features.iter_mut().flat_map(|f| &mut f.target).for_each(|target| target.smooth_ns = 400 * MS);
     let detector = Detector::new(Arc::new(spec), network, &catalog).unwrap();
     let mut engine = Engine::new(catalog, HEALTH, vec![], vec![detector]);
     let mut events = Vec::new();

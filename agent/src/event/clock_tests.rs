@@ -56,6 +56,9 @@ fn a_time_is_put_right_and_the_stamp_kept() {
 #[test]
 fn times_in_the_body_move_along() {
     let anomaly = Anomaly {
+        hash: "0123456789abcdef".into(),
+        what: "deviation".into(),
+        frame: 7,
         top: Vec::new(),
         model: "m".into(),
         phase: AnomalyPhase::Cleared,

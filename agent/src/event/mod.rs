@@ -234,6 +234,12 @@ pub enum AnomalyPhase {
 pub struct Anomaly {
     /// The signals that contributed most, the largest first.
     pub top: Vec<Contribution>,
+    /// The first 16 hexadecimal digits of the SHA-256 over the model's files.
+    pub hash: Arc<str>,
+    /// What kind of anomaly it is, by the model's own words.
+    pub what: Arc<str>,
+    /// How many frames the engine had taken by then: the place in a recording.
+    pub frame: u64,
     /// The model's name.
     pub model: Arc<str>,
     /// Phase.

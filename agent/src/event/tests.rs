@@ -31,6 +31,9 @@ fn samples() -> Vec<Event> {
             counters: NameMap::new(vec![("queue_overflow".into(), 7), ("bad_lines".into(), 1)]),
         }),
         Body::Anomaly(Anomaly {
+            hash: "0123456789abcdef".into(),
+            what: "deviation".into(),
+            frame: 7,
             top: vec![Contribution { name: name.clone(), part: 4.2, expected: Some(800.0), observed: Some(3000.5) }],
             model: "demo".into(),
             phase: AnomalyPhase::Raised,

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{MAX_TEXT_BYTES, ModelError, read};
+use super::{MAX_TEXT_BYTES, ModelError, digest, read};
 use crate::engine::debounce::{DebounceSpec, MAX_N};
 use crate::engine::features::MAX_WINDOW;
-use crate::engine::{FeatureSpec, Function, ModelFeature, ModelSpec, Target};
+use crate::engine::{FeatureSpec, Finder, Function, Fuse, ModelFeature, ModelSpec, Score, Target};
 use crate::event::Class;
 
 /// The name of the manifest in a model's directory.
@@ -17,6 +18,12 @@ pub const MANIFEST: &str = "model.toml";
 const MAX_FEATURES: usize = 4096;
 /// Bounds what all features of a model may remember, in values.
 const MAX_HISTORY: usize = 4 << 20;
+/// Largest state of a network, in values.
+const MAX_STATE: usize = 65_536;
+/// The manifest's format that this program reads.
+const FORMAT: u32 = 2;
+/// A small network takes a tenth of this on a slow vehicle computer.
+const DEFAULT_BUDGET: Duration = Duration::from_millis(2);
 
 /// A validated manifest.
 #[derive(Debug, Clone)]
@@ -25,6 +32,8 @@ pub struct Manifest {
     pub path: PathBuf,
     /// The model, but for its network.
     pub spec: Arc<ModelSpec>,
+    /// Processor time that one inference may take.
+    pub budget: Duration,
     /// The network's file.
     pub network: NetworkFile,
     /// The parity vector's file.
@@ -39,6 +48,9 @@ pub struct NetworkFile {
     pub file: String,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+    /// Values that it hands to itself from one grid point to the next; 0 for none.
+    #[serde(default)]
+    pub state: usize,
 }
 
 /// The parity vector's file.
@@ -62,6 +74,9 @@ struct Raw {
     period_ms: u64,
     #[serde(default = "default_warmup_ms")]
     warmup_ms: u64,
+    #[serde(default = "default_what")]
+    what: String,
+    budget_us: Option<u64>,
     network: NetworkFile,
     parity: ParityFile,
     score: RawScore,
@@ -84,8 +99,24 @@ struct RawFeatureFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawScore {
-    smooth_ms: u64,
+    from: RawFrom,
+    fuse: Option<RawFuse>,
+    smooth_ms: Option<u64>,
     threshold: f64,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawFrom {
+    Residual,
+    Network,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawFuse {
+    Max,
+    Rms,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +124,8 @@ struct RawScore {
 struct RawDebounce {
     k: usize,
     n: usize,
+    #[serde(default)]
+    min_ms: u64,
     clear_ms: u64,
     #[serde(default = "default_update_ms")]
     update_ms: u64,
@@ -109,6 +142,7 @@ struct RawFeature {
     window_ms: u64,
     #[serde(default = "default_max_age_ms")]
     max_age_ms: u64,
+    only_if: Option<RawOnlyIf>,
     #[serde(default)]
     mean: f64,
     #[serde(default = "one")]
@@ -118,9 +152,17 @@ struct RawFeature {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawOnlyIf {
+    signal: String,
+    is: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawTarget {
     #[serde(default = "one")]
     scale: f64,
+    smooth_ms: Option<u64>,
     severity: Option<Class>,
 }
 
@@ -134,6 +176,8 @@ enum RawFunction {
     Min,
     Max,
     Std,
+    Run,
+    Valid,
     Age,
     Count,
     Rate,
@@ -141,6 +185,9 @@ enum RawFunction {
 
 const fn default_warmup_ms() -> u64 {
     2000
+}
+fn default_what() -> String {
+    "deviation".into()
 }
 const fn default_update_ms() -> u64 {
     10_000
@@ -159,10 +206,13 @@ impl Manifest {
     /// When it cannot be read or is not a manifest: file, line or key, and what to do.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let path = dir.join(MANIFEST);
-        let raw: Raw = parse(&path)?;
+        let (raw, hash): (Raw, _) = parse(&path)?;
         let refuse = |message: String| ModelError::Manifest { path: path.clone(), message };
-        if raw.format != 1 {
-            return Err(refuse(format!("format = {}: this program reads format 1", raw.format)));
+        if raw.format != FORMAT {
+            return Err(refuse(format!(
+                "format = {}: this program reads format {FORMAT}; train the model again, or convert its manifest by hand as models/README.md says",
+                raw.format
+            )));
         }
         for file in [&raw.network.file, &raw.parity.file] {
             if Path::new(file).components().count() != 1 || file.starts_with('.') {
@@ -173,8 +223,9 @@ impl Manifest {
         if !(tolerance.is_finite() && tolerance > 0.0) {
             return Err(refuse(format!("parity.tolerance = {tolerance}: it must be above zero")));
         }
-        let spec = spec(&raw).map_err(refuse)?;
-        Ok(Self { spec: Arc::new(spec), network: raw.network, parity: raw.parity, path })
+        let spec = spec(&raw, &hash).map_err(refuse)?;
+        let budget = raw.budget_us.map_or(DEFAULT_BUDGET, Duration::from_micros);
+        Ok(Self { spec: Arc::new(spec), budget, network: raw.network, parity: raw.parity, path })
     }
 }
 
@@ -184,30 +235,34 @@ impl Manifest {
 /// # Errors
 /// When it cannot be read, or a feature is not well formed.
 pub fn load_feature_spec(path: &Path) -> Result<ModelSpec, ModelError> {
-    let raw: RawFeatureFile = parse(path)?;
+    let (raw, _): (RawFeatureFile, _) = parse(path)?;
     let refuse = |message: String| ModelError::Manifest { path: path.into(), message };
     // Checks the period, too: only then may it be multiplied.
-    let features = features(&raw.features, raw.period_ms).map_err(refuse)?;
+    let features = features(&raw.features, raw.period_ms, 0).map_err(refuse)?;
     Ok(ModelSpec {
-        name: "features".into(),
-        version: "".into(),
+        finder: Finder { name: "features".into(), version: "".into(), hash: "".into() },
+        what: "".into(),
         period_ns: raw.period_ms * 1_000_000,
         warmup_ns: u64::MAX,
         features,
-        smooth_ns: 0,
+        score: Score::Residual(Fuse::Max),
         threshold: f64::INFINITY,
-        debounce: DebounceSpec { k: 1, n: 1, clear_ns: 0, update_ns: 0 },
+        debounce: DebounceSpec { k: 1, n: 1, min_ns: 0, clear_ns: 0, update_ns: 0 },
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+/// What a file says, and its hash.
+fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<(T, String), ModelError> {
     let refuse = |message: String| ModelError::Manifest { path: path.into(), message };
-    let text = String::from_utf8(read(path, MAX_TEXT_BYTES)?).map_err(|e| refuse(format!("not UTF-8: {e}")))?;
-    toml::from_str(&text).map_err(|e| refuse(e.to_string()))
+    let bytes = read(path, MAX_TEXT_BYTES)?;
+    let hash = digest(&bytes);
+    let text = String::from_utf8(bytes).map_err(|e| refuse(format!("not UTF-8: {e}")))?;
+    Ok((toml::from_str(&text).map_err(|e| refuse(e.to_string()))?, hash))
 }
 
-fn spec(raw: &Raw) -> Result<ModelSpec, String> {
-    let features = features(&raw.features, raw.period_ms)?;
+fn spec(raw: &Raw, hash: &str) -> Result<ModelSpec, String> {
+    let smooth_ms = raw.score.smooth_ms.unwrap_or(0);
+    let features = features(&raw.features, raw.period_ms, smooth_ms)?;
     if !features.iter().any(|f| f.target.is_some()) {
         return Err("no feature has a `target`: nothing to score".into());
     }
@@ -218,24 +273,48 @@ fn spec(raw: &Raw) -> Result<ModelSpec, String> {
     if !(raw.score.threshold.is_finite() && raw.score.threshold > 0.0) {
         return Err(format!("score.threshold = {}: it must be above zero", raw.score.threshold));
     }
+    let score = match (raw.score.from, raw.score.fuse) {
+        (RawFrom::Residual, None | Some(RawFuse::Max)) => Score::Residual(Fuse::Max),
+        (RawFrom::Residual, Some(RawFuse::Rms)) => Score::Residual(Fuse::Rms),
+        (RawFrom::Network, None) => Score::Network,
+        (RawFrom::Network, Some(_)) => {
+            return Err("score.fuse: a network that scores by itself fuses by itself; leave it out".into());
+        }
+    };
+    let targets = || raw.features.iter().filter_map(|feature| feature.target.as_ref());
+    if score == Score::Network && (raw.score.smooth_ms.is_some() || targets().any(|t| t.smooth_ms.is_some())) {
+        return Err("smooth_ms: a network that scores by itself smooths by itself; leave it out".into());
+    }
+    if raw.network.state > MAX_STATE || (raw.network.state > 0 && score != Score::Network) {
+        return Err(format!(
+            "network.state = {}: at most {MAX_STATE}, and 0 unless score.from is \"network\"",
+            raw.network.state
+        ));
+    }
     Ok(ModelSpec {
-        name: raw.name.as_str().into(),
-        version: raw.version.as_str().into(),
+        finder: Finder {
+            name: raw.name.as_str().into(),
+            version: raw.version.as_str().into(),
+            // It names the hashes of the other files, so it stands for all.
+            hash: hash.get(..16).unwrap_or(hash).into(),
+        },
+        what: raw.what.as_str().into(),
+        score,
         period_ns: raw.period_ms * 1_000_000,
         warmup_ns: millis("warmup_ms", raw.warmup_ms)?,
         features,
-        smooth_ns: millis("score.smooth_ms", raw.score.smooth_ms)?,
         threshold: raw.score.threshold,
         debounce: DebounceSpec {
             k,
             n,
+            min_ns: millis("debounce.min_ms", raw.debounce.min_ms)?,
             clear_ns: millis("debounce.clear_ms", raw.debounce.clear_ms)?,
             update_ns: millis("debounce.update_ms", raw.debounce.update_ms)?,
         },
     })
 }
 
-fn features(raw: &[RawFeature], period_ms: u64) -> Result<Vec<ModelFeature>, String> {
+fn features(raw: &[RawFeature], period_ms: u64, smooth_ms: u64) -> Result<Vec<ModelFeature>, String> {
     if !(10..=3_600_000).contains(&period_ms) {
         return Err(format!("period_ms = {period_ms}: it must be from 10 to 3600000"));
     }
@@ -244,7 +323,7 @@ fn features(raw: &[RawFeature], period_ms: u64) -> Result<Vec<ModelFeature>, Str
     }
     let features: Vec<ModelFeature> = raw
         .iter()
-        .map(|f| feature(f, period_ms).map_err(|e| format!("feature `{}`: {e}", f.name)))
+        .map(|f| feature(f, period_ms, smooth_ms).map_err(|e| format!("feature `{}`: {e}", f.name)))
         .collect::<Result<_, _>>()?;
     let mut names: Vec<&str> = features.iter().map(|f| &*f.spec.name).collect();
     names.sort_unstable();
@@ -258,7 +337,7 @@ fn features(raw: &[RawFeature], period_ms: u64) -> Result<Vec<ModelFeature>, Str
     Ok(features)
 }
 
-fn feature(raw: &RawFeature, period_ms: u64) -> Result<ModelFeature, String> {
+fn feature(raw: &RawFeature, period_ms: u64, smooth_ms: u64) -> Result<ModelFeature, String> {
     let function = match raw.function {
         RawFunction::Value => Function::Value,
         RawFunction::Lag => Function::Lag,
@@ -267,6 +346,8 @@ fn feature(raw: &RawFeature, period_ms: u64) -> Result<ModelFeature, String> {
         RawFunction::Min => Function::Min,
         RawFunction::Max => Function::Max,
         RawFunction::Std => Function::Std,
+        RawFunction::Run => Function::Run,
+        RawFunction::Valid => Function::Valid,
         RawFunction::Age => Function::Age,
         RawFunction::Count => Function::Count,
         RawFunction::Rate => Function::Rate,
@@ -298,7 +379,9 @@ fn feature(raw: &RawFeature, period_ms: u64) -> Result<ModelFeature, String> {
             if !matches!(class, Class::Critical | Class::Alert | Class::Status) {
                 return Err(format!("target.severity = \"{class}\": one of critical, alert, status"));
             }
-            Some(Target { scale: positive("target.scale", target.scale)?, class })
+            let smooth_ms = target.smooth_ms.unwrap_or(smooth_ms);
+            let smooth_ns = millis("smooth_ms", smooth_ms)?;
+            Some(Target { scale: positive("target.scale", target.scale)?, smooth_ns, class })
         }
     };
     Ok(ModelFeature {
@@ -308,6 +391,7 @@ fn feature(raw: &RawFeature, period_ms: u64) -> Result<ModelFeature, String> {
             of: raw.of.clone(),
             window,
             max_age_ns: millis("max_age_ms", raw.max_age_ms)?,
+            only_if: raw.only_if.as_ref().map(|only_if| (only_if.signal.clone(), only_if.is)),
         },
         mean: raw.mean,
         std: positive("std", raw.std)?,

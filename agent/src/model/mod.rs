@@ -3,13 +3,18 @@
 //! ```text
 //! models/demo-vehicle/
 //!   model.toml    manifest: features, normalisation, score, threshold, debounce, hashes, provenance
-//!   model.onnx    the network: x[1, features] → y[1, targets], float32
-//!   parity.json   an input and the output that training got for it
+//!   model.onnx    the network, float32
+//!   parity.json   inputs, and the outputs that training got for the last of them
 //! ```
 //!
 //! A model is put to work only when its files have the hashes that the manifest names, the network
 //! has the shape that the manifest says, and it computes the parity vector's output.
+//!
+//! The network has one input `x[1, features]` and one output `expected[1, targets]`. One that scores by itself has two more
+//! outputs, `parts[1, targets]` and `score[1, 1]`; one with a state one more input and one more output, both `[1, state]`:
+//! what it gives out it is given at the next grid point, zeros at first. Order counts, names do not.
 
+mod budget;
 mod manifest;
 #[cfg(feature = "onnx")]
 mod onnx;
@@ -20,9 +25,11 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub(crate) use budget::Budgeted;
+pub use budget::Meter;
 pub use manifest::{MANIFEST, Manifest, load_feature_spec};
 
-use crate::engine::Network;
+use crate::engine::{Network, Score, Verdict};
 
 /// Largest network file that is read, bytes.
 pub const MAX_NETWORK_BYTES: u64 = 64 << 20;
@@ -95,8 +102,13 @@ pub enum ModelError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ParityVector {
-    input: Vec<f32>,
-    output: Vec<f32>,
+    /// One grid point after the other, normalised.
+    inputs: Vec<Vec<f32>>,
+    expected: Vec<f32>,
+    #[serde(default)]
+    parts: Vec<f32>,
+    #[serde(default)]
+    score: f32,
 }
 
 /// Loads the model in `dir` and checks it.
@@ -108,37 +120,57 @@ pub fn load(dir: &Path) -> Result<(Manifest, Box<dyn Network>), ModelError> {
     let network_path = dir.join(&manifest.network.file);
     let bytes = read(&network_path, MAX_NETWORK_BYTES)?;
     check_hash(&network_path, &bytes, &manifest.network.sha256)?;
-    let targets = manifest.spec.features.iter().filter(|f| f.target.is_some()).count();
-    let mut network = open_network(&network_path, &bytes, manifest.spec.features.len(), targets)?;
+    let shape = Shape {
+        inputs: manifest.spec.features.len(),
+        targets: manifest.spec.features.iter().filter(|f| f.target.is_some()).count(),
+        scores: manifest.spec.score == Score::Network,
+        state: manifest.network.state,
+    };
+    let mut network = open_network(&network_path, &bytes, shape)?;
 
     let parity_path = dir.join(&manifest.parity.file);
     let text = read(&parity_path, MAX_TEXT_BYTES)?;
     check_hash(&parity_path, &text, &manifest.parity.sha256)?;
-    check_parity(&parity_path, &text, &manifest, targets, &mut *network)?;
+    check_parity(&parity_path, &text, manifest.parity.tolerance, shape, &mut *network)?;
     Ok((manifest, network))
+}
+
+/// What goes into a network and what comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) inputs: usize,
+    pub(crate) targets: usize,
+    /// It gives parts and a score.
+    pub(crate) scores: bool,
+    pub(crate) state: usize,
 }
 
 fn check_parity(
     path: &Path,
     text: &[u8],
-    manifest: &Manifest,
-    targets: usize,
+    tolerance: f32,
+    shape: Shape,
     network: &mut dyn Network,
 ) -> Result<(), ModelError> {
     let bad = |message| ModelError::Network { path: path.into(), message };
     let vector: ParityVector = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
-    if vector.input.len() != manifest.spec.features.len() || vector.output.len() != targets {
-        return Err(bad(format!(
-            "{} inputs and {} outputs, the manifest has {} features and {targets} targets",
-            vector.input.len(),
-            vector.output.len(),
-            manifest.spec.features.len(),
-        )));
+    let mut verdict = Verdict::new(shape.targets, shape.scores);
+    let fits = !vector.inputs.is_empty()
+        && vector.inputs.iter().all(|input| input.len() == shape.inputs)
+        && vector.expected.len() == verdict.expected.len()
+        && vector.parts.len() == verdict.parts.len();
+    if !fits {
+        return Err(bad(format!("its inputs and outputs are not as many as the manifest says: {shape:?}")));
     }
-    let mut output = vec![0.0; targets];
-    network.run(&vector.input, &mut output).map_err(bad)?;
-    let tolerance = manifest.parity.tolerance;
-    for (index, (&found, &expected)) in output.iter().zip(&vector.output).enumerate() {
+    network.reset();
+    for input in &vector.inputs {
+        network.run(input, &mut verdict).map_err(bad)?;
+    }
+    network.reset();
+    let score = |score| shape.scores.then_some(score);
+    let found = verdict.expected.iter().chain(&verdict.parts).copied().chain(score(verdict.score));
+    let expected = vector.expected.iter().chain(&vector.parts).copied().chain(score(vector.score));
+    for (index, (found, expected)) in found.zip(expected).enumerate() {
         let difference = (found - expected).abs();
         if difference.is_nan() || difference > tolerance {
             return Err(ModelError::Parity { path: path.into(), index, found, expected, tolerance });
@@ -148,13 +180,13 @@ fn check_parity(
 }
 
 #[cfg(feature = "onnx")]
-fn open_network(path: &Path, bytes: &[u8], inputs: usize, outputs: usize) -> Result<Box<dyn Network>, ModelError> {
-    let network = onnx::OnnxNetwork::new(bytes, inputs, outputs);
+fn open_network(path: &Path, bytes: &[u8], shape: Shape) -> Result<Box<dyn Network>, ModelError> {
+    let network = onnx::OnnxNetwork::new(bytes, shape);
     Ok(Box::new(network.map_err(|message| ModelError::Network { path: path.into(), message })?))
 }
 
 #[cfg(not(feature = "onnx"))]
-fn open_network(path: &Path, _: &[u8], _: usize, _: usize) -> Result<Box<dyn Network>, ModelError> {
+fn open_network(path: &Path, _: &[u8], _: Shape) -> Result<Box<dyn Network>, ModelError> {
     let message = "this program was built without the feature `onnx`; remove the model from the configuration or install the full build";
     Err(ModelError::Network { path: path.into(), message: message.into() })
 }
@@ -170,8 +202,13 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
     Ok(bytes)
 }
 
+/// SHA-256, hexadecimal.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
 fn check_hash(path: &Path, bytes: &[u8], expected: &str) -> Result<(), ModelError> {
-    let found: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let found = digest(bytes);
     if found.eq_ignore_ascii_case(expected) {
         return Ok(());
     }

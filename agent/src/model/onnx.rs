@@ -5,59 +5,85 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::{
-    Datum, Framework, InferenceModelExt, IntoRunnable, IntoTValue, Tensor, TractResult, TypedRunnableModel, tvec,
+    Datum, Framework, InferenceModelExt, IntoRunnable, IntoTValue, TValue, Tensor, TractResult, TypedRunnableModel,
+    tvec,
 };
 use tract_onnx::tract_hir::infer::InferenceFact;
 
-use crate::engine::Network;
+use super::Shape;
+use crate::engine::{Network, Verdict};
 
-/// A network with one input `[1, inputs]` and one output `[1, outputs]`, float32.
+/// See the module [`super`] for its inputs and outputs.
 pub(super) struct OnnxNetwork {
     plan: Arc<TypedRunnableModel>,
+    shape: Shape,
+    state: Vec<f32>,
 }
 
 impl OnnxNetwork {
     /// Parses, fixes the shapes and optimises. A panic of the parser on a malformed file is an error here.
-    pub(super) fn new(bytes: &[u8], inputs: usize, outputs: usize) -> Result<Self, String> {
-        let built = catch_unwind(AssertUnwindSafe(|| build(bytes, inputs)));
+    pub(super) fn new(bytes: &[u8], shape: Shape) -> Result<Self, String> {
+        let built = catch_unwind(AssertUnwindSafe(|| build(bytes, shape)));
         let plan = match built {
             Ok(plan) => plan.map_err(|e| format!("not a network that can be used: {e:#}"))?,
             Err(_) => return Err("not a network that can be used: the ONNX reader failed on it".into()),
         };
-        let mut network = Self { plan };
-        network.run(&vec![0.0; inputs], &mut vec![0.0; outputs])?;
+        let mut network = Self { plan, shape, state: vec![0.0; shape.state] };
+        network.run(&vec![0.0; shape.inputs], &mut Verdict::new(shape.targets, shape.scores))?;
+        network.reset();
         Ok(network)
     }
 }
 
-fn build(bytes: &[u8], inputs: usize) -> TractResult<Arc<TypedRunnableModel>> {
-    tract_onnx::onnx()
-        .model_for_read(&mut Cursor::new(bytes))?
-        .with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), [1, inputs]))?
-        .into_optimized()?
-        .into_runnable()
+fn build(bytes: &[u8], shape: Shape) -> TractResult<Arc<TypedRunnableModel>> {
+    let fact = |n: usize| InferenceFact::dt_shape(f32::datum_type(), [1, n]);
+    let mut model =
+        tract_onnx::onnx().model_for_read(&mut Cursor::new(bytes))?.with_input_fact(0, fact(shape.inputs))?;
+    if shape.state > 0 {
+        model = model.with_input_fact(1, fact(shape.state))?;
+    }
+    model.into_optimized()?.into_runnable()
 }
 
 impl Network for OnnxNetwork {
-    fn run(&mut self, x: &[f32], y: &mut [f32]) -> Result<(), String> {
+    fn run(&mut self, x: &[f32], verdict: &mut Verdict) -> Result<(), String> {
         let failed = |e| format!("inference: {e:#}");
-        let input = Tensor::from_shape(&[1, x.len()], x).map_err(failed)?;
-        let result = catch_unwind(AssertUnwindSafe(|| self.plan.run(tvec!(input.into_tvalue()))))
+        let mut inputs = tvec!(Tensor::from_shape(&[1, x.len()], x).map_err(failed)?.into_tvalue());
+        if self.shape.state > 0 {
+            inputs.push(Tensor::from_shape(&[1, self.state.len()], &self.state).map_err(failed)?.into_tvalue());
+        }
+        let outputs = catch_unwind(AssertUnwindSafe(|| self.plan.run(inputs)))
             .map_err(|_| "inference: the network failed".to_string())?
             .map_err(failed)?;
-        let output = result.first().ok_or("inference: the network has no output")?;
-        if output.datum_type() != f32::datum_type() || output.shape() != [1, y.len()] {
-            return Err(format!(
-                "its output is {:?} of shape {:?}, the manifest says float32 of shape [1, {}]",
-                output.datum_type(),
-                output.shape(),
-                y.len()
-            ));
+        let mut outputs = outputs.iter();
+        take(outputs.next(), "expected", &mut verdict.expected)?;
+        if self.shape.scores {
+            take(outputs.next(), "parts", &mut verdict.parts)?;
+            take(outputs.next(), "score", std::slice::from_mut(&mut verdict.score))?;
         }
-        let view = output.to_plain_array_view::<f32>().map_err(failed)?;
-        for (to, from) in y.iter_mut().zip(view.iter()) {
-            *to = *from;
+        if self.shape.state > 0 {
+            take(outputs.next(), "state", &mut self.state)?;
         }
         Ok(())
     }
+
+    fn reset(&mut self) {
+        self.state.fill(0.0);
+    }
+}
+
+/// Copies an output of shape `[1, n]`.
+fn take(output: Option<&TValue>, name: &str, into: &mut [f32]) -> Result<(), String> {
+    let output = output.ok_or_else(|| format!("inference: the network has no output `{name}`"))?;
+    if output.datum_type() != f32::datum_type() || output.shape() != [1, into.len()] {
+        return Err(format!(
+            "its output `{name}` is {:?} of shape {:?}, the manifest says float32 of shape [1, {}]",
+            output.datum_type(),
+            output.shape(),
+            into.len()
+        ));
+    }
+    let view = output.to_plain_array_view::<f32>().map_err(|e| format!("inference: {e:#}"))?;
+    into.iter_mut().zip(view.iter()).for_each(|(to, from)| *to = *from);
+    Ok(())
 }

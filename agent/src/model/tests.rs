@@ -3,13 +3,13 @@ use std::fs;
 use super::*;
 
 const MANIFEST_TEXT: &str = r#"
-format = 1
+format = 2
 name = "m"
 version = "1"
 period_ms = 100
 network = { file = "n.onnx", sha256 = "00" }
 parity = { file = "p.json", sha256 = "00", tolerance = 1e-4 }
-score = { smooth_ms = 500, threshold = 4.0 }
+score = { from = "residual", smooth_ms = 500, threshold = 4.0 }
 debounce = { k = 2, n = 3, clear_ms = 1000 }
 
 [[feature]]
@@ -42,7 +42,10 @@ fn a_manifest_is_understood() {
 #[test]
 fn mistakes_in_a_manifest_are_named() {
     let cases = [
-        ("format = 1", "format = 2", "format 1"),
+        ("format = 2", "format = 1", "format 2"),
+        ("from = \"residual\"", "from = \"network\"", "smooths by itself"),
+        ("from = \"residual\", smooth_ms = 500", "from = \"network\", fuse = \"max\"", "fuses by itself"),
+        ("\"00\" }", "\"00\", state = 4 }", "network.state"),
         ("fn = \"value\"", "fn = \"values\"", "values"),
         ("fn = \"value\"", "fn = \"lag\"", "needs `window_ms`"),
         ("fn = \"rate\"", "fn = \"age\"", "takes no `window_ms`"),
@@ -73,7 +76,7 @@ fn mistakes_in_a_manifest_are_named() {
 #[test]
 fn bytes_that_are_no_network_are_an_error() {
     for bytes in [&b""[..], &[0xFF; 100], b"\x08\x07\x12\x04test\x3a\x02\x0a\x00"] {
-        assert!(onnx::OnnxNetwork::new(bytes, 1, 1).is_err());
+        assert!(onnx::OnnxNetwork::new(bytes, Shape { inputs: 1, targets: 1, scores: false, state: 0 }).is_err());
     }
 }
 
@@ -112,8 +115,8 @@ fn the_shipped_model_loads_and_any_change_of_it_is_found() {
     let copy = copy_of_shipped();
     let path = copy.path().join(&manifest.parity.file);
     let mut vector: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let first = vector["output"][0].as_f64().unwrap();
-    vector["output"][0] = (first + 1.0).into();
+    let first = vector["expected"][0].as_f64().unwrap();
+    vector["expected"][0] = (first + 1.0).into();
     let bytes = serde_json::to_vec(&vector).unwrap();
     let hash: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
     fs::write(&path, &bytes).unwrap();

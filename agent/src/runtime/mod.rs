@@ -28,6 +28,7 @@ use thiserror::Error;
 
 use crate::engine::{Engine, Sink};
 use crate::event::{AgentState, Body, Class, Event, Identity, ModelState, NameMap};
+use crate::model::Meter;
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::source::{Source, SourceError};
 use crate::uplink::{ConfigError, LinkMonitor, LinkSnapshot, MqttConfig, MqttUplink, Waker};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub engine: Engine,
     /// Models that the engine goes without; told once at the start.
     pub refused: Vec<ModelState>,
+    /// How long the models take, by name.
+    pub meters: Vec<(Arc<str>, Arc<Meter>)>,
     /// Where events are kept.
     pub outbox: Arc<Mutex<dyn Outbox>>,
     /// Where they go; `None` keeps them in the outbox.
@@ -136,6 +139,7 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         outbox: parts.outbox.clone(),
         disk: [0; 2],
         monitor: parts.monitor.clone(),
+        meters: std::mem::take(&mut parts.meters),
         events: 0,
         frames: 0,
         first_ns: 0,
@@ -228,6 +232,7 @@ struct Shell {
     /// Whether the disk refuses, and KiB written, when last looked at.
     disk: [u64; 2],
     monitor: Arc<LinkMonitor>,
+    meters: Vec<(Arc<str>, Arc<Meter>)>,
     events: u64,
     frames: u64,
     first_ns: u64,
@@ -249,7 +254,14 @@ impl Shell {
             "queue_overflow",
         ];
         (self.told, self.told_ns) = (self.counters(bad_lines), now_ns);
-        let counters = NameMap::new(NAMES.map(Arc::from).into_iter().zip(self.told).collect());
+        let mut counters: Vec<(Arc<str>, u64)> = NAMES.map(Arc::from).into_iter().zip(self.told).collect();
+        // That alone is no news.
+        for (name, meter) in &self.meters {
+            let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            counters.push((format!("model.{name}.us_max").into(), micros(meter.longest())));
+            counters.push((format!("model.{name}.us_p99").into(), micros(meter.p99())));
+        }
+        let counters = NameMap::new(counters);
         let body = Body::Agent(AgentState { state, version: env!("CARGO_PKG_VERSION"), counters });
         Event::new(now_ns, Class::Status, body)
     }

@@ -1,0 +1,104 @@
+//! From a configuration to an engine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::engine::{Catalog, CollectSpec, Collector, Detector, Engine, HealthSpec, Network};
+use crate::event::ModelState;
+use crate::model::{self, Budgeted, Manifest, Meter, ModelError};
+
+/// What an [`Engine`] is made of.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Buses with their plans.
+    pub catalog: Catalog,
+    /// Collections.
+    pub collections: Vec<CollectSpec>,
+    /// Directories of models.
+    pub models: Vec<PathBuf>,
+    /// Health.
+    pub health: HealthSpec,
+}
+
+/// Why an engine could not be made.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// A model is refused.
+    #[error("model {0}")]
+    Model(#[from] ModelError),
+    /// A model asks for a signal or message that the DBC files do not have.
+    #[error("model {path}: feature `{feature}`: {error}")]
+    Feature {
+        /// The model's manifest.
+        path: PathBuf,
+        /// The feature.
+        feature: Arc<str>,
+        /// Why.
+        error: crate::engine::NameError,
+    },
+}
+
+/// An engine for a vehicle.
+pub struct Live {
+    /// The engine.
+    pub engine: Engine,
+    /// Models that it goes without.
+    pub refused: Vec<ModelState>,
+    /// How long the others take, by name.
+    pub meters: Vec<(Arc<str>, Arc<Meter>)>,
+}
+
+impl EngineConfig {
+    /// Loads the models and makes the engine.
+    ///
+    /// # Errors
+    /// When a model is refused or does not fit the buses.
+    pub fn build(&self) -> Result<Engine, EngineError> {
+        let detector = |dir: &PathBuf| {
+            let (manifest, network) = model::load(dir)?;
+            self.detector(&manifest, network)
+        };
+        let detectors = self.models.iter().map(detector).collect::<Result<_, _>>()?;
+        Ok(self.engine(detectors))
+    }
+
+    /// Makes the engine for a vehicle: models that are refused are left out, and those that take too long are benched later.
+    pub fn build_live(&self) -> Live {
+        let (mut detectors, mut refused, mut meters) = (Vec::new(), Vec::new(), Vec::new());
+        for dir in &self.models {
+            let detector = model::load(dir).map_err(EngineError::from).and_then(|(manifest, network)| {
+                let network = Budgeted::new(network, manifest.budget);
+                let meter = (manifest.spec.finder.name.clone(), network.meter());
+                Ok((self.detector(&manifest, Box::new(network))?, meter))
+            });
+            match detector {
+                Ok((detector, meter)) => {
+                    detectors.push(detector);
+                    meters.push(meter);
+                }
+                Err(error) => refused.push(ModelState {
+                    name: dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(),
+                    state: "refused",
+                    reason: error.to_string(),
+                    version: "".into(),
+                }),
+            }
+        }
+        Live { engine: self.engine(detectors), refused, meters }
+    }
+
+    fn detector(&self, manifest: &Manifest, network: Box<dyn Network>) -> Result<Detector, EngineError> {
+        Detector::new(manifest.spec.clone(), network, &self.catalog).map_err(|(feature, error)| EngineError::Feature {
+            path: manifest.path.clone(),
+            feature,
+            error,
+        })
+    }
+
+    fn engine(&self, detectors: Vec<Detector>) -> Engine {
+        let collectors = self.collections.iter().map(|spec| Collector::new(spec.clone(), &self.catalog)).collect();
+        Engine::new(self.catalog.clone(), self.health, collectors, detectors)
+    }
+}
