@@ -1,13 +1,13 @@
 //! DBC files and recordings as commands take them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use can_decoders::log::{Options, UtcOffset};
 use clap::Args;
 
 use super::CliError;
-use crate::config::{Config, load_plan};
-use crate::engine::{ANY_BUS, Bus, Catalog};
+use crate::config::{Config, load_catalog};
+use crate::engine::Catalog;
 use crate::source::Log;
 
 /// What describes the buses, as all commands take it.
@@ -25,7 +25,12 @@ impl Description {
     /// The buses. A DBC file without a bus is for all that have none.
     pub(super) fn catalog(&self) -> Result<Catalog, CliError> {
         match &self.config {
-            None => catalog(&self.dbc),
+            None => {
+                let mut warnings = Vec::new();
+                let catalog = load_catalog(&self.dbc, &mut warnings)?;
+                warn_all(&warnings);
+                Ok(catalog)
+            }
             Some(file) => {
                 let config = Config::load(file)?;
                 warn_all(&config.warnings);
@@ -33,28 +38,6 @@ impl Description {
             }
         }
     }
-}
-
-fn catalog(args: &[String]) -> Result<Catalog, CliError> {
-    let mut groups: Vec<(String, Vec<PathBuf>)> = Vec::new();
-    for arg in args {
-        let (bus, file) = match arg.split_once('=') {
-            // A path may have an equals sign in it; an interface's name has no slash.
-            Some((bus, file)) if !bus.contains('/') && !Path::new(arg).exists() => (bus, file),
-            _ => (ANY_BUS, arg.as_str()),
-        };
-        match groups.iter_mut().find(|(name, _)| name == bus) {
-            Some((_, files)) => files.push(file.into()),
-            None => groups.push((bus.into(), vec![file.into()])),
-        }
-    }
-    let mut warnings = Vec::new();
-    let mut buses = Vec::new();
-    for (name, files) in groups {
-        buses.push(Bus::new(name, load_plan(&files, &mut warnings)?));
-    }
-    warn_all(&warnings);
-    Ok(Catalog::new(buses))
 }
 
 /// Warnings for the log: the first few, and how many more.

@@ -242,6 +242,31 @@ pub fn load_plan(files: &[PathBuf], warnings: &mut Vec<String>) -> Result<Plan, 
     Ok(plan)
 }
 
+/// The buses that DBC files describe, each given as `FILE` for all buses that have none of their own, or as `BUS=FILE`;
+/// what is odd in them goes to `warnings`.
+///
+/// # Errors
+/// As [`load_plan`].
+pub fn load_catalog(dbc: &[String], warnings: &mut Vec<String>) -> Result<Catalog, can_decoders::DbcError> {
+    let mut groups: Vec<(String, Vec<PathBuf>)> = Vec::new();
+    for arg in dbc {
+        let (bus, file) = match arg.split_once('=') {
+            // A path may have an equals sign in it; an interface's name has no slash.
+            Some((bus, file)) if !bus.contains('/') && !Path::new(arg).exists() => (bus, file),
+            _ => (ANY_BUS, arg.as_str()),
+        };
+        match groups.iter_mut().find(|(name, _)| name == bus) {
+            Some((_, files)) => files.push(file.into()),
+            None => groups.push((bus.into(), vec![file.into()])),
+        }
+    }
+    let mut buses = Vec::new();
+    for (name, files) in groups {
+        buses.push(Bus::new(name, load_plan(&files, warnings)?));
+    }
+    Ok(Catalog::new(buses))
+}
+
 fn warn(plan: &Plan, warnings: &mut Vec<String>) {
     warnings.extend(plan.warnings().iter().map(ToString::to_string));
 }
