@@ -72,7 +72,7 @@ impl Network for Mean {
 
 /// A model at 10 Hz with every function, which scores but never finds anything.
 fn detector(catalog: &Catalog) -> Detector {
-    use Function::{Age, Count, Delta, Lag, Max, Mean as MeanOf, Min, Rate, Run, Std, Valid, Value};
+    use Function::{Age, Count, Delta, Gap, Lag, Max, Mean as MeanOf, Min, Rate, Run, Std, Valid, Value};
     let feature = |function: Function| {
         let (message, signal) = ("EngineData1", "EngineData1.EngineSpeed");
         let of = if function.of_times() { message } else { signal };
@@ -95,7 +95,7 @@ fn detector(catalog: &Catalog) -> Detector {
         what: "deviation".into(),
         period_ns: SECOND / 10,
         warmup_ns: 2 * SECOND,
-        features: [Value, Lag, Delta, MeanOf, Min, Max, Std, Run, Valid, Age, Count, Rate].map(feature).into(),
+        features: [Value, Lag, Delta, MeanOf, Min, Max, Std, Run, Valid, Age, Gap, Count, Rate].map(feature).into(),
         score: Score::Residual(Fuse::Rms),
         threshold: f64::MAX,
         debounce: DebounceSpec { k: 3, n: 5, min_ns: 0, clear_ns: SECOND, update_ns: SECOND },

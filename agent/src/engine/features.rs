@@ -33,6 +33,8 @@ pub enum Function {
     Valid,
     /// Seconds since the last sample of the signal, or the last frame of the message.
     Age,
+    /// Seconds between the last two samples of the signal, or frames of the message.
+    Gap,
     /// Samples of the signal, or frames of the message, in the window.
     Count,
     /// The same per second over the window.
@@ -43,12 +45,12 @@ impl Function {
     /// True when it is of times, not of values: of a message as well as of a signal. Multiplexed signals come at times of
     /// their own.
     pub const fn of_times(self) -> bool {
-        matches!(self, Self::Age | Self::Count | Self::Rate)
+        matches!(self, Self::Age | Self::Gap | Self::Count | Self::Rate)
     }
 
     /// True when it needs a window (or a lag).
     pub const fn has_window(self) -> bool {
-        !matches!(self, Self::Value | Self::Age | Self::Run | Self::Valid)
+        !matches!(self, Self::Value | Self::Age | Self::Gap | Self::Run | Self::Valid)
     }
 }
 
@@ -163,8 +165,10 @@ impl Feature {
     fn compute(&mut self, state: &State, now_ns: u64, ticks: usize, period_ns: u64) -> f64 {
         let now = match (&self.input, self.function) {
             (Input::Message(id), Function::Age) => return age(state.message(*id).last_ns, now_ns),
+            (Input::Message(id), Function::Gap) => return gap(state.message(*id).gap_ns),
             (Input::Message(id), _) => count(state.message(*id).frames),
             (Input::Signal(id), Function::Age) => return age(state.signal(*id).time_ns, now_ns),
+            (Input::Signal(id), Function::Gap) => return gap(state.signal(*id).gap_ns),
             (Input::Signal(id), Function::Count | Function::Rate) => f64::from(state.signal(*id).samples),
             (Input::Signal(id), function) => {
                 let slot = state.signal(*id);
@@ -185,7 +189,7 @@ impl Feature {
         // The window of an aggregate is the last `window` grid points, this one included.
         let recent = || (0..self.window.max(1)).map(|back| self.history[(slot + length - back) % length]);
         match self.function {
-            Function::Value | Function::Age | Function::Run | Function::Valid => now,
+            Function::Value | Function::Age | Function::Gap | Function::Run | Function::Valid => now,
             Function::Lag => oldest,
             Function::Delta => now - oldest,
             Function::Count => counted(now, oldest),
@@ -213,6 +217,10 @@ impl Feature {
 /// Seconds since `last_ns`, NaN when that never was.
 fn age(last_ns: u64, now_ns: u64) -> f64 {
     if last_ns == 0 { f64::NAN } else { seconds(now_ns.saturating_sub(last_ns)) }
+}
+
+fn gap(ns: u64) -> f64 {
+    if ns == 0 { f64::NAN } else { seconds(ns) }
 }
 
 /// How many came between two counts; a signal's count begins again after 2^32.

@@ -11,6 +11,8 @@ pub struct Slot {
     pub value: f64,
     /// Time of the last sample, nanoseconds since the Unix epoch; 0 when there was none.
     pub time_ns: u64,
+    /// Time between the last two samples, nanoseconds; 0 when there were none since the last jump of the clock.
+    pub gap_ns: u64,
     /// Samples so far; begins again at 0 after the last number.
     pub samples: u32,
     /// How many samples before the last, one after the other, had its value.
@@ -20,7 +22,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    const EMPTY: Self = Self { value: 0.0, time_ns: 0, samples: 0, run: 0, validity: Validity::Valid };
+    const EMPTY: Self = Self { value: 0.0, time_ns: 0, gap_ns: 0, samples: 0, run: 0, validity: Validity::Valid };
 
     /// The value, when there was one, it is valid, and it is at most `max_age_ns` old at `now_ns`.
     pub fn usable(&self, now_ns: u64, max_age_ns: u64) -> Option<f64> {
@@ -34,6 +36,8 @@ impl Slot {
 pub struct MessageSlot {
     /// Frames so far.
     pub frames: u64,
+    /// Time between the last two of them, nanoseconds; 0 when there were none since the last jump of the clock.
+    pub gap_ns: u64,
     /// Time of the last frame (of the last jump of the clock, if that came later), 0 when there was none.
     pub last_ns: u64,
     /// Longest time between two frames so far.
@@ -49,6 +53,7 @@ pub struct MessageSlot {
 impl MessageSlot {
     /// A frame at `now_ns`; `silent` when the message was held to be silent until now.
     pub(super) fn seen(&mut self, now_ns: u64, silent: bool) {
+        self.gap_ns = if self.frames == 0 || self.broken { 0 } else { (now_ns - self.last_ns).max(1) };
         if self.frames > 0 && !silent && !self.broken {
             let gap_ns = now_ns - self.last_ns;
             self.longest_ns = self.longest_ns.max(gap_ns);
@@ -94,7 +99,8 @@ impl State {
         let slot = &mut self.signals[id.0 as usize];
         let same = slot.time_ns != 0 && slot.value.to_bits() == value.to_bits();
         let run = if same { slot.run.saturating_add(1) } else { 0 };
-        *slot = Slot { value, time_ns, samples: slot.samples.wrapping_add(1), run, validity };
+        let gap_ns = if slot.time_ns == 0 { 0 } else { time_ns.saturating_sub(slot.time_ns).max(1) };
+        *slot = Slot { value, time_ns, gap_ns, samples: slot.samples.wrapping_add(1), run, validity };
     }
 
     /// What is no longer known is no value.
@@ -110,10 +116,10 @@ impl State {
     /// again: after a step back, its old time would make it look fresh for as long as the step was.
     pub(super) fn time_jumped(&mut self, now_ns: u64) {
         for signal in &mut self.signals {
-            signal.time_ns = 0;
+            (signal.time_ns, signal.gap_ns) = (0, 0);
         }
         for message in self.messages.iter_mut().filter(|m| m.frames > 0) {
-            message.last_ns = now_ns;
+            (message.last_ns, message.gap_ns) = (now_ns, 0);
             message.broken = true;
         }
     }

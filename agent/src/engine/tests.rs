@@ -253,6 +253,7 @@ fn features_over_a_ramp() {
         spec("age", Function::Age, "Motor", 0),
         spec("count", Function::Count, "Motor", 2),
         spec("rate", Function::Rate, "Motor", 2),
+        spec("gap", Function::Gap, "Motor", 0),
         spec("never", Function::Value, "Body.Door", 0),
     ];
     let mut set = FeatureSet::new(&specs, 100 * MS, &catalog).unwrap();
@@ -266,11 +267,11 @@ fn features_over_a_ramp() {
         rows.push(set.tick(engine.state(), START + (n + 1) * 100 * MS).to_vec());
     }
     let last = &rows[5];
-    let expected = [50.0, 30.0, 20.0, 40.0, 30.0, 50.0, (200.0f64 / 3.0).sqrt(), 0.01, 4.0, 20.0];
+    let expected = [50.0, 30.0, 20.0, 40.0, 30.0, 50.0, (200.0f64 / 3.0).sqrt(), 0.01, 4.0, 20.0, 0.05];
     for (i, (found, expected)) in last.iter().zip(expected).enumerate() {
         assert!((found - expected).abs() < 1e-9, "{}: {found}, expected {expected}", specs[i].name);
     }
-    assert!(last[10].is_nan(), "never received");
+    assert!(last[11].is_nan(), "never received");
     assert!(rows[1][1].is_nan() && !rows[2][1].is_nan(), "a lag is there once its time has passed");
     set.reset();
     assert!(set.tick(engine.state(), START + 700 * MS)[1].is_nan(), "no past after a reset");
@@ -287,6 +288,7 @@ fn features_of_a_signals_own_samples() {
         spec("run", Function::Run, "Mux.B", 0),
         spec("valid", Function::Valid, "Mux.B", 0),
         spec("age", Function::Age, "Mux.B", 0),
+        spec("gap", Function::Gap, "Mux.B", 0),
         spec("count", Function::Count, "Mux.B", 2),
         spec("rate", Function::Rate, "Mux.B", 2),
         spec("frames", Function::Count, "Mux", 2),
@@ -306,19 +308,19 @@ fn features_of_a_signals_own_samples() {
         set.tick(engine.state(), START + at * MS).to_vec()
     };
     let nothing = row(&[(10, 1, 0)], 100);
-    assert!(nothing[0].is_nan() && nothing[2].is_nan() && nothing[6].is_nan(), "{nothing:?}");
+    assert!(nothing[0].is_nan() && nothing[2].is_nan() && nothing[3].is_nan() && nothing[7].is_nan(), "{nothing:?}");
     assert_eq!(nothing[1], 0.0);
     row(&[(110, 2, 7), (150, 2, 7), (190, 1, 1)], 200);
     let three = row(&[(210, 2, 7), (220, 1, 1), (230, 2, 7)], 300);
     assert_eq!(three[..2], [3.0, 1.0], "three before the last had its value");
     assert!((three[2] - 0.07).abs() < 1e-9, "the age of B, not of the message: {three:?}");
-    assert_eq!(three[3..], [4.0, 20.0, 6.0, 7.0]);
+    assert_eq!(three[3..], [0.02, 4.0, 20.0, 6.0, 7.0]);
     let changed = row(&[(310, 2, 8), (320, 1, 0)], 400);
     assert_eq!(changed[..2], [0.0, 1.0]);
-    assert!(changed[6].is_nan(), "A says that B means nothing");
+    assert!(changed[7].is_nan(), "A says that B means nothing");
     let stale = row(&[(1390, 1, 1)], 1400);
-    assert!(stale[0].is_nan() && stale[1] == 0.0 && stale[6].is_nan(), "too old: {stale:?}");
-    assert_eq!(stale[3], 1.0);
+    assert!(stale[0].is_nan() && stale[1] == 0.0 && stale[7].is_nan(), "too old: {stale:?}");
+    assert_eq!(stale[4], 1.0);
 }
 
 /// Its score is how many grid points it has seen, its parts are its inputs.

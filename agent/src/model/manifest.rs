@@ -179,6 +179,7 @@ enum RawFunction {
     Run,
     Valid,
     Age,
+    Gap,
     Count,
     Rate,
 }
@@ -349,6 +350,7 @@ fn feature(raw: &RawFeature, period_ms: u64, smooth_ms: u64) -> Result<ModelFeat
         RawFunction::Run => Function::Run,
         RawFunction::Valid => Function::Valid,
         RawFunction::Age => Function::Age,
+        RawFunction::Gap => Function::Gap,
         RawFunction::Count => Function::Count,
         RawFunction::Rate => Function::Rate,
     };
