@@ -28,6 +28,14 @@ pub enum EngineError {
     /// A model is refused.
     #[error("model {0}")]
     Model(#[from] ModelError),
+    /// Two models have one name.
+    #[error("model {path}: another model is called `{name}`, too; name one of them otherwise")]
+    Twice {
+        /// The manifest of the second.
+        path: PathBuf,
+        /// The name.
+        name: Arc<str>,
+    },
     /// A model asks for a signal or message that the DBC files do not have.
     #[error("model {path}: feature `{feature}`: {error}")]
     Feature {
@@ -56,11 +64,11 @@ impl EngineConfig {
     /// # Errors
     /// When a model is refused or does not fit the buses.
     pub fn build(&self) -> Result<Engine, EngineError> {
-        let detector = |dir: &PathBuf| {
+        let mut detectors = Vec::new();
+        for dir in &self.models {
             let (manifest, network) = model::load(dir)?;
-            self.detector(&manifest, network)
-        };
-        let detectors = self.models.iter().map(detector).collect::<Result<_, _>>()?;
+            detectors.push(self.detector(&manifest, network, &detectors)?);
+        }
         Ok(self.engine(detectors))
     }
 
@@ -71,7 +79,7 @@ impl EngineConfig {
             let detector = model::load(dir).map_err(EngineError::from).and_then(|(manifest, network)| {
                 let network = Budgeted::new(network, manifest.budget);
                 let meter = (manifest.spec.finder.name.clone(), network.meter());
-                Ok((self.detector(&manifest, Box::new(network))?, meter))
+                Ok((self.detector(&manifest, Box::new(network), &detectors)?, meter))
             });
             match detector {
                 Ok((detector, meter)) => {
@@ -89,7 +97,17 @@ impl EngineConfig {
         Live { engine: self.engine(detectors), refused, meters }
     }
 
-    fn detector(&self, manifest: &Manifest, network: Box<dyn Network>) -> Result<Detector, EngineError> {
+    /// Beside those that are there already.
+    fn detector(
+        &self,
+        manifest: &Manifest,
+        network: Box<dyn Network>,
+        others: &[Detector],
+    ) -> Result<Detector, EngineError> {
+        let name = &manifest.spec.finder.name;
+        if others.iter().any(|other| other.spec().finder.name == *name) {
+            return Err(EngineError::Twice { path: manifest.path.clone(), name: name.clone() });
+        }
         Detector::new(manifest.spec.clone(), network, &self.catalog).map_err(|(feature, error)| EngineError::Feature {
             path: manifest.path.clone(),
             feature,

@@ -42,6 +42,11 @@ impl Watched {
         Self { what, threshold, debounce: Debounce::new(debounce), peak: 0.0, since_ns: 0, class: Class::Alert }
     }
 
+    /// Nobody looks any more: what was raised is over, as far as anyone knows.
+    pub(super) fn end(&mut self, tick: Tick, finder: &Finder) -> Option<Event> {
+        self.debounce.end().then(|| self.event(tick, AnomalyPhase::Cleared, self.peak, finder, Vec::new()))
+    }
+
     /// See [`Debounce::time_jumped`].
     pub(super) fn time_jumped(&mut self, now_ns: u64) {
         self.debounce.time_jumped(now_ns);
@@ -79,19 +84,25 @@ impl Watched {
             }
             Step::Cleared => AnomalyPhase::Cleared,
         };
-        let cleared = phase == AnomalyPhase::Cleared;
+        Some(match phase {
+            AnomalyPhase::Cleared => self.event(tick, phase, self.peak, finder, Vec::new()),
+            _ => self.event(tick, phase, score, finder, top()),
+        })
+    }
+
+    fn event(&self, tick: Tick, phase: AnomalyPhase, score: f64, finder: &Finder, top: Vec<Contribution>) -> Event {
         let anomaly = Anomaly {
-            top: if cleared { Vec::new() } else { top() },
+            top,
             hash: finder.hash.clone(),
             what: self.what.clone(),
             frame: tick.frames,
             model: finder.name.clone(),
             phase,
-            score: if cleared { self.peak } else { score },
+            score,
             since: self.since_ns,
             version: finder.version.clone(),
             threshold: self.threshold,
         };
-        Some(Event::new(tick.now_ns, self.class, Body::Anomaly(anomaly)))
+        Event::new(tick.now_ns, self.class, Body::Anomaly(anomaly))
     }
 }

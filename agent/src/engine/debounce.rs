@@ -45,7 +45,7 @@ pub struct Debounce {
     /// Times of the last grid points at which it held, `None` where it did not; at most `n`.
     recent: VecDeque<Option<u64>>,
     raised: bool,
-    /// Not raised: when it began to hold, while `recent` has any.
+    /// Not raised: since when it holds often enough.
     since_ns: Option<u64>,
     last_held_ns: u64,
     last_told_ns: u64,
@@ -56,6 +56,13 @@ impl Debounce {
     pub fn new(spec: DebounceSpec) -> Self {
         let recent = VecDeque::with_capacity(spec.n);
         Self { spec, recent, raised: false, since_ns: None, last_held_ns: 0, last_told_ns: 0 }
+    }
+
+    /// Ends what was raised; true when something was.
+    pub fn end(&mut self) -> bool {
+        self.recent.clear();
+        self.since_ns = None;
+        std::mem::take(&mut self.raised)
     }
 
     /// The clock jumped to `now_ns`: nothing lies in the future, and what held before is not counted together with
@@ -71,9 +78,6 @@ impl Debounce {
     pub fn step(&mut self, holds: bool, now_ns: u64) -> Step {
         if self.recent.len() == self.spec.n {
             self.recent.pop_front();
-        }
-        if self.recent.iter().all(Option::is_none) {
-            self.since_ns = None;
         }
         self.recent.push_back(holds.then_some(now_ns));
         if holds {
@@ -92,11 +96,13 @@ impl Debounce {
             }
             return Step::Holding;
         }
-        if !holds {
+        let first_ns = self.recent.iter().flatten().next().copied();
+        let Some(first_ns) = first_ns.filter(|_| self.recent.iter().flatten().count() >= self.spec.k) else {
+            self.since_ns = None;
             return Step::Quiet;
-        }
-        let since_ns = *self.since_ns.get_or_insert(now_ns);
-        if self.recent.iter().flatten().count() < self.spec.k || now_ns.saturating_sub(since_ns) < self.spec.min_ns {
+        };
+        let since_ns = *self.since_ns.get_or_insert(first_ns);
+        if !holds || now_ns.saturating_sub(since_ns) < self.spec.min_ns {
             return Step::Quiet;
         }
         self.raised = true;
@@ -141,6 +147,11 @@ mod tests {
         let steps = run_with(spec, "..x.xx.xx");
         assert_eq!(steps.iter().position(|s| *s != Step::Quiet), Some(7));
         assert_eq!(steps[7], Step::Raised { since_ns: 20 });
+        // Also with a history of one; and flicker before does not count.
+        let every = DebounceSpec { k: 1, n: 1, min_ns: 30, ..SPEC };
+        assert_eq!(run_with(every, "x.xxxx")[5], Step::Raised { since_ns: 20 });
+        let rare = DebounceSpec { k: 2, n: 3, ..SPEC };
+        assert_eq!(run_with(rare, "x..x..x..xx")[10], Step::Raised { since_ns: 90 });
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Detector {
             return;
         }
         if let Err(reason) = self.network.run(&self.x, &mut self.verdict) {
-            return self.bench(reason, tick.now_ns, sink);
+            return self.bench(reason, tick, sink);
         }
         if !warm {
             return;
@@ -236,7 +236,7 @@ impl Detector {
         }
         let score = self.fuse();
         if !score.is_finite() || self.parts.iter().any(|part| !part.size.is_finite() || !part.expected.is_finite()) {
-            return self.bench("its score is not a finite number".into(), tick.now_ns, sink);
+            return self.bench("its score is not a finite number".into(), tick, sink);
         }
         let score = round_score(score);
         self.last_score = Some(score);
@@ -262,20 +262,24 @@ impl Detector {
     /// when they are so only together. Rounded as the score is, so that both agree; `None` while the condition holds off.
     fn worst_class(&self) -> Option<Class> {
         let above = |size: f64| round_score(size) >= self.spec.threshold;
+        if !self.last_score.is_some_and(above) {
+            return None;
+        }
         let pairs = || self.targets.iter().zip(&self.parts);
         let worst = pairs().filter(|(_, part)| above(part.size)).map(|((_, target), _)| target.class).min();
         worst.or_else(|| {
             let largest = pairs().max_by(|(_, a), (_, b)| a.size.total_cmp(&b.size));
-            largest.filter(|_| self.last_score.is_some_and(above)).map(|((_, target), _)| target.class)
+            largest.map(|((_, target), _)| target.class)
         })
     }
 
-    fn bench(&mut self, reason: String, now_ns: u64, sink: &mut impl Sink) {
+    fn bench(&mut self, reason: String, tick: Tick, sink: &mut impl Sink) {
         self.benched = true;
         self.last_score = None;
         let Finder { name, version, .. } = self.spec.finder.clone();
         let body = Body::Model(ModelState { name, state: "benched", reason, version });
-        sink.event(Event::new(now_ns, Class::Status, body));
+        self.watched.end(tick, &self.spec.finder).into_iter().for_each(|event| sink.event(event));
+        sink.event(Event::new(tick.now_ns, Class::Status, body));
     }
 }
 

@@ -105,7 +105,8 @@ impl State {
 
     /// What is no longer known is no value.
     pub(super) fn forget(&mut self, id: SignalId) {
-        self.signals[id.0 as usize].time_ns = 0;
+        let slot = &mut self.signals[id.0 as usize];
+        (slot.time_ns, slot.gap_ns) = (0, 0);
     }
 
     pub(super) fn message_mut(&mut self, id: MessageId) -> &mut MessageSlot {

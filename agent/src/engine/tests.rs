@@ -541,6 +541,20 @@ fn a_model_that_fails_is_benched_once_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_model_that_fails_while_it_has_raised_an_anomaly_clears_it() {
+    let catalog = catalog(&["can0"]);
+    let (spec, network) = model(30);
+    let detector = Detector::new(spec, network, &catalog).unwrap();
+    let mut engine = Engine::new(catalog, HEALTH, vec![], vec![detector]);
+    let mut events = Vec::new();
+    drive(&mut engine, 0, 2000, 50, &mut events);
+    drive(&mut engine, 2000, 5000, 90, &mut events);
+    assert_eq!(kinds(&events).last_chunk(), Some(&["anomaly", "model"]));
+    let Body::Anomaly(last) = &events[events.len() - 2].body else { unreachable!() };
+    assert_eq!((last.phase, last.score), (AnomalyPhase::Cleared, 8.0));
+}
+
+#[test]
 fn how_frames_are_batched_changes_nothing() {
     let build = || {
         let catalog = catalog(&["can0"]);

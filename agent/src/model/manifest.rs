@@ -20,6 +20,8 @@ const MAX_FEATURES: usize = 4096;
 const MAX_HISTORY: usize = 4 << 20;
 /// Largest state of a network, in values.
 const MAX_STATE: usize = 65_536;
+/// Longest text that becomes part of events, bytes.
+const MAX_NAME: usize = 64;
 /// The manifest's format that this program reads.
 const FORMAT: u32 = 2;
 /// A small network takes a tenth of this on a slow vehicle computer.
@@ -221,8 +223,13 @@ impl Manifest {
             }
         }
         let tolerance = raw.parity.tolerance;
-        if !(tolerance.is_finite() && tolerance > 0.0) {
-            return Err(refuse(format!("parity.tolerance = {tolerance}: it must be above zero")));
+        if !(tolerance > 0.0 && tolerance <= 0.1) {
+            return Err(refuse(format!("parity.tolerance = {tolerance}: it must be above zero, and at most 0.1")));
+        }
+        for (key, text) in [("name", &raw.name), ("version", &raw.version), ("what", &raw.what)] {
+            if text.is_empty() || text.len() > MAX_NAME || text.contains(char::is_control) {
+                return Err(refuse(format!("{key}: 1 to {MAX_NAME} bytes on one line, as it is in every event")));
+            }
         }
         let spec = spec(&raw, &hash).map_err(refuse)?;
         let budget = raw.budget_us.map_or(DEFAULT_BUDGET, Duration::from_micros);
@@ -365,8 +372,16 @@ fn feature(raw: &RawFeature, period_ms: u64, smooth_ms: u64) -> Result<ModelFeat
     if window > MAX_WINDOW {
         return Err(format!("window_ms = {}: at most {MAX_WINDOW} periods", raw.window_ms));
     }
-    if raw.name.is_empty() || raw.name.contains([',', '"', '\n', '\r']) {
-        return Err("its name is empty or has a comma, a quote or a line break in it".into());
+    if raw.name.is_empty()
+        || raw.name.len() > MAX_NAME
+        || raw.name.contains(|c: char| c.is_control() || ",\"".contains(c))
+    {
+        return Err(format!(
+            "its name is empty, has more than {MAX_NAME} bytes, or a comma, a quote or a line break in it"
+        ));
+    }
+    if raw.only_if.as_ref().is_some_and(|only_if| function.of_times() || !only_if.is.is_finite()) {
+        return Err("only_if: of values only, not of the times at which they come; and `is` is a number".into());
     }
     let positive = |name: &str, x: f64| {
         if x.is_finite() && x > 0.0 { Ok(x) } else { Err(format!("{name} = {x}: it must be above zero")) }

@@ -63,6 +63,11 @@ fn mistakes_in_a_manifest_are_named() {
         ("target = { scale = 2.0, severity = \"critical\" }", "", "nothing to score"),
         ("n.onnx", "../n.onnx", "in the model's directory"),
         ("period_ms = 100", "period_ms = 0", "period_ms = 0"),
+        ("name = \"m\"", "name = \"\"", "name: 1 to 64 bytes"),
+        ("version = \"1\"", "version = \"1\\n\"", "version: 1 to 64 bytes"),
+        ("of = \"Motor\"", "of = \"Motor\"\nonly_if = { signal = \"A\", is = 1 }", "not of the times"),
+        ("of = \"Motor.Speed\"", "of = \"Motor.Speed\"\nonly_if = { signal = \"A\", is = nan }", "is a number"),
+        ("tolerance = 1e-4", "tolerance = 2.0", "at most 0.1"),
     ];
     for (from, to, word) in cases {
         let text = MANIFEST_TEXT.replacen(from, to, 1);
@@ -78,6 +83,17 @@ fn bytes_that_are_no_network_are_an_error() {
     for bytes in [&b""[..], &[0xFF; 100], b"\x08\x07\x12\x04test\x3a\x02\x0a\x00"] {
         assert!(onnx::OnnxNetwork::new(bytes, Shape { inputs: 1, targets: 1, scores: false, state: 0 }).is_err());
     }
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn every_shipped_model_loads() {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let dirs: Vec<_> = fs::read_dir(models).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let packages = dirs.iter().filter(|dir| dir.join(MANIFEST).exists());
+    let loaded: Vec<_> = packages.map(|dir| load(dir).unwrap().0.spec.finder.clone()).collect();
+    assert!(loaded.len() >= 2);
+    assert!(loaded.iter().all(|finder| finder.hash.len() == 16), "{loaded:?}");
 }
 
 /// The shipped model, copied so that its files can be damaged one at a time.

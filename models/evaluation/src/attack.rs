@@ -107,8 +107,10 @@ pub enum Victim {
 pub struct SignalAt {
     /// `Message.Signal`.
     pub name: String,
-    /// The bus that its frames carry; `None` when its description is for any bus.
-    pub bus: Option<BusId>,
+    /// The bus that its frames carry;
+    pub bus: BusId,
+    /// where its description is for all buses that have none of their own, the first of those, too.
+    pub others_from: Option<BusId>,
     /// What describes it.
     pub plan: Arc<Plan>,
     /// Its message.
@@ -120,7 +122,7 @@ pub struct SignalAt {
 impl SignalAt {
     /// Its value in a frame, `None` when the frame does not carry it.
     pub fn of(&self, frame: &Frame) -> Option<f64> {
-        let is_its = self.bus.is_none_or(|bus| bus == frame.bus)
+        let is_its = (self.bus == frame.bus || self.others_from.is_some_and(|first| frame.bus >= first))
             && matches!(frame.kind, FrameKind::Data | FrameKind::Fd { .. })
             && self.plan.find(frame.id) == Some(self.message);
         let decoded = is_its.then(|| self.plan.decode_frame(self.message, frame))?;
@@ -154,6 +156,13 @@ pub struct Attack {
     pub end_ns: u64,
     /// Of its random numbers.
     pub seed: u64,
+}
+
+impl Victim {
+    /// Whether a frame is one of its.
+    pub fn has(&self, frame: &Frame) -> bool {
+        carries(self, frame)
+    }
 }
 
 /// The values of a signal over a recording.

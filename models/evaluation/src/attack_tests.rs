@@ -15,7 +15,7 @@ fn signal(message: &str, name: &str) -> SignalAt {
     let plan = plan();
     let message = plan.find_message(message).unwrap();
     let signal = plan.find_signal(message, name).unwrap();
-    SignalAt { name: name.into(), bus: None, plan, message, signal }
+    SignalAt { name: name.into(), bus: BusId(0), others_from: None, plan, message, signal }
 }
 
 fn id(id: u32) -> CanId {

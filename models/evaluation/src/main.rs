@@ -46,7 +46,7 @@ struct Input {
 #[derive(Args)]
 struct Attacks {
     /// What to do, separated by commas: plateau, continuous, playback, suppress, flooding (together `five`), unknown,
-    /// fuzzing, offset, gain, noise, stuck, intermittent, delayed.
+    /// fuzzing, offset, gain, noise, stuck, intermittent, delayed; `none` only puts recordings together.
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "five")]
     kinds: Vec<String>,
     /// The signals to do it to, separated by commas, as `Signal` or `Message.Signal`.
@@ -113,10 +113,10 @@ struct Measure {
 }
 
 fn range(text: &str) -> Result<(f64, f64), String> {
-    let bad = || format!("`{text}`: two numbers of seconds, as 4:12, the second not below the first");
+    let bad = || format!("`{text}`: two numbers of seconds, as 4:12, the second above zero and not below the first");
     let (from, to) = text.split_once(':').ok_or_else(bad)?;
     let (from, to): (f64, f64) = (from.parse().map_err(|_| bad())?, to.parse().map_err(|_| bad())?);
-    if from >= 0.0 && to >= from && to <= 86_400.0 { Ok((from, to)) } else { Err(bad()) }
+    if from >= 0.0 && to >= from && to > 0.0 && to <= 86_400.0 { Ok((from, to)) } else { Err(bad()) }
 }
 
 fn main() -> ExitCode {
@@ -148,7 +148,7 @@ fn plan(recording: &Recording, attacks: &Attacks, kinds: Vec<Kind>, seed: u64) -
     let kind = *kinds.first().ok_or("--kinds is empty")?;
     let victims = recording.victims(kind, &attacks.signals, &attacks.ids)?;
     let (length_s, pause_s) = (attacks.length, attacks.pause);
-    Ok(schedule::Plan { kinds, victims, length_s, pause_s, above, seed, from_ns: 0, to_ns: u64::MAX })
+    Ok(schedule::Plan { kinds, victims, length_s, pause_s, above, seed })
 }
 
 fn kinds(attacks: &Attacks) -> Result<Vec<Kind>, String> {
@@ -156,6 +156,7 @@ fn kinds(attacks: &Attacks) -> Result<Vec<Kind>, String> {
     for name in &attacks.kinds {
         match name.as_str() {
             "five" => kinds.extend(Kind::FIVE),
+            "none" => {}
             name => kinds.push(name.parse().map_err(|error: NoKind| error.to_string())?),
         }
     }
@@ -172,7 +173,11 @@ fn inject(args: &Inject) -> Result<(), String> {
     if kinds.len() > 1 && kinds.iter().any(|kind| kind.is_of_bus()) {
         return Err("attacks on a bus are put in alone: name one kind".into());
     }
-    let attacks = schedule::draw(&plan(&recording, &args.attacks, kinds, args.attacks.seed)?, &recording.frames);
+    let attacks = if kinds.is_empty() {
+        Vec::new()
+    } else {
+        schedule::draw(&plan(&recording, &args.attacks, kinds, args.attacks.seed)?, &recording.frames)
+    };
     let mut frames = recording.frames.clone();
     let mut labels = "start,end,kind,victim\n".to_string();
     for attack in &attacks {
@@ -206,8 +211,7 @@ fn measure(args: &Measure) -> Result<(), String> {
     let first = engine()?;
     let spec = first.detectors().first().map(|detector| detector.spec().clone()).ok_or("no model")?;
     let clean = play::play(first, &recording.frames);
-    let span = recording.frames.last().map_or(0, |last| last.time_ns - recording.frames[0].time_ns);
-    let hours = number(span) / 3.6e12;
+    let hours = number(recording.length_ns()) / 3.6e12;
     let threshold = metrics::threshold_for(&clean.scores, hours, args.rate, spec.debounce);
 
     let (mut all, mut outcomes) = (Vec::new(), Vec::new());
@@ -247,7 +251,7 @@ fn measure(args: &Measure) -> Result<(), String> {
     let clean = report::Clean {
         hours,
         alerts: clean.raised,
-        threshold: Some(spec.threshold),
+        threshold: spec.threshold,
         threshold_at_rate: threshold,
         rate: args.rate,
     };

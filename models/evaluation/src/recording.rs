@@ -62,8 +62,15 @@ impl Recording {
         let signal = SignalIndex(id.0 - self.catalog.signal_base(bus));
         let message = plan.signals().get(signal.0 as usize).map_or(MessageIndex(0), |signal| signal.message);
         let any = &*self.catalog.buses()[bus].name == outrider::engine::ANY_BUS;
-        let bus = if any { None } else { u8::try_from(bus).ok().map(BusId) };
-        Ok(SignalAt { name: name.to_owned(), bus, plan, message, signal })
+        let number = |n: usize| BusId(u8::try_from(n).unwrap_or(u8::MAX));
+        let others_from = any.then(|| number(self.catalog.buses().len()));
+        Ok(SignalAt { name: name.to_owned(), bus: number(bus), others_from, plan, message, signal })
+    }
+
+    /// How long something was recorded, nanoseconds: without pauses of a minute or more.
+    pub fn length_ns(&self) -> u64 {
+        let gaps = self.frames.windows(2).map(|pair| pair[1].time_ns - pair[0].time_ns);
+        gaps.filter(|gap| *gap < 60_000_000_000).sum()
     }
 
     fn identifiers(&self) -> Vec<Victim> {

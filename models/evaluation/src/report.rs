@@ -47,8 +47,8 @@ pub struct Clean {
     pub hours: f64,
     /// Alerts with the threshold as it is.
     pub alerts: Vec<(u64, String)>,
-    /// The threshold as it is; `None` when there are several finders with thresholds of their own.
-    pub threshold: Option<f64>,
+    /// The threshold as it is.
+    pub threshold: f64,
     /// The threshold for the false alarms asked for.
     pub threshold_at_rate: f64,
     /// Those, an hour.
@@ -80,7 +80,7 @@ pub fn text(clean: &Clean, kinds: &[OfKind], outcomes: &[Outcome]) -> String {
         clean.alerts.len(),
         clean.rate,
         clean.threshold_at_rate,
-        clean.threshold.map_or_else(String::new, |it| format!(" (as it is: {it})"))
+        format_args!(" (as it is: {})", clean.threshold)
     );
     for (at, what) in &clean.alerts {
         let _ = writeln!(out, "  alert at {}.{:03}: {what}", at / 1_000_000_000, at / 1_000_000 % 1000);
@@ -235,8 +235,7 @@ fn over_time(
         (seconds(part[0].0), top.min(high * 1.05))
     };
     chart.draw_series(LineSeries::new(scores.chunks(stretch).map(peak), BLUE))?;
-    for (threshold, colour) in clean.threshold.map(|t| (t, BLACK)).into_iter().chain([(clean.threshold_at_rate, GREEN)])
-    {
+    for (threshold, colour) in [(clean.threshold, BLACK), (clean.threshold_at_rate, GREEN)] {
         chart.draw_series(LineSeries::new([(0.0, threshold), (seconds(last.0), threshold)], colour))?;
     }
     Ok(())

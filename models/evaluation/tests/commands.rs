@@ -102,7 +102,7 @@ fn wrong_usage_says_what_to_do() {
         (&["--kinds", "replay", "--signals", "EngineSpeed"], "there are: plateau"),
         (&["--kinds", "offset"], "name --signals or --ids"),
         (&["--kinds", "suppress", "--ids", "can0:XYZ"], "BUS:ID in hexadecimal"),
-        (&["--signals", "EngineSpeed", "--length", "9:2"], "the second not below the first"),
+        (&["--signals", "EngineSpeed", "--length", "9:2"], "not below the first"),
     ];
     for (args, word) in cases {
         let out = out.to_str().unwrap();
