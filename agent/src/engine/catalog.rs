@@ -188,6 +188,12 @@ impl Catalog {
         (&self.buses[bus], self.buses[bus].plan.message(MessageIndex(id.0 - self.message_base[bus])))
     }
 
+    /// Position of a signal's bus, and the signal's place in that bus's plan; `None` for what a bus says about itself.
+    pub fn place(&self, id: SignalId) -> Option<(usize, SignalIndex)> {
+        let bus = (id.0 < self.signals).then(|| Self::bus_of(&self.signal_base, id.0))?;
+        Some((bus, SignalIndex(id.0 - self.signal_base[bus])))
+    }
+
     /// The names behind a number.
     pub fn signal(&self, id: SignalId) -> Named<'_> {
         if let Some(index) = id.0.checked_sub(self.signals) {

@@ -213,7 +213,8 @@ pub struct AgentState {
     pub state: &'static str,
     /// The agent's version.
     pub version: &'static str,
-    /// What the parts around the engine dropped, refused or could not read since the start, by cause.
+    /// What the parts around the engine dropped, refused or could not read since the start, by cause; and how long the models
+    /// take (`model.NAME.us_max`, `model.NAME.us_p99`).
     pub counters: NameMap<u64>,
 }
 

@@ -26,6 +26,8 @@ const MAX_NAME: usize = 64;
 const FORMAT: u32 = 2;
 /// A small network takes a tenth of this on a slow vehicle computer.
 const DEFAULT_BUDGET: Duration = Duration::from_millis(2);
+/// Meanwhile no frame is looked at.
+const MOST_BUDGET: Duration = Duration::from_millis(500);
 
 /// A validated manifest.
 #[derive(Debug, Clone)]
@@ -233,6 +235,11 @@ impl Manifest {
         }
         let spec = spec(&raw, &hash).map_err(refuse)?;
         let budget = raw.budget_us.map_or(DEFAULT_BUDGET, Duration::from_micros);
+        if budget.is_zero() || budget > MOST_BUDGET {
+            let path = path.clone();
+            let message = format!("budget_us: it must be from 1 to {}", MOST_BUDGET.as_micros());
+            return Err(ModelError::Manifest { path, message });
+        }
         Ok(Self { spec: Arc::new(spec), budget, network: raw.network, parity: raw.parity, path })
     }
 }

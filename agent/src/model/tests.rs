@@ -68,6 +68,8 @@ fn mistakes_in_a_manifest_are_named() {
         ("of = \"Motor\"", "of = \"Motor\"\nonly_if = { signal = \"A\", is = 1 }", "not of the times"),
         ("of = \"Motor.Speed\"", "of = \"Motor.Speed\"\nonly_if = { signal = \"A\", is = nan }", "is a number"),
         ("tolerance = 1e-4", "tolerance = 2.0", "at most 0.1"),
+        ("period_ms = 100", "period_ms = 100\nbudget_us = 0", "from 1 to 500000"),
+        ("period_ms = 100", "period_ms = 100\nbudget_us = 500001", "from 1 to 500000"),
     ];
     for (from, to, word) in cases {
         let text = MANIFEST_TEXT.replacen(from, to, 1);

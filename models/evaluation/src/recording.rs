@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use can_decoders::log::{Options, UtcOffset};
-use can_decoders::{BusId, CanId, Frame, MessageIndex, SignalIndex};
+use can_decoders::{BusId, CanId, Frame};
 use outrider::config::load_catalog;
 use outrider::engine::Catalog;
 use outrider::source::{Frames, Log};
@@ -57,10 +57,10 @@ impl Recording {
     /// When there is none, or more than one.
     pub fn signal(&self, name: &str) -> Result<SignalAt, String> {
         let id = self.catalog.find_signal(name).map_err(|error| error.to_string())?;
-        let bus = (0..self.catalog.buses().len()).rev().find(|bus| self.catalog.signal_base(*bus) <= id.0).unwrap_or(0);
+        let (bus, signal) =
+            self.catalog.place(id).ok_or_else(|| format!("`{name}` is in no frame: name a DBC's signal"))?;
         let plan = self.catalog.buses()[bus].plan.clone();
-        let signal = SignalIndex(id.0 - self.catalog.signal_base(bus));
-        let message = plan.signals().get(signal.0 as usize).map_or(MessageIndex(0), |signal| signal.message);
+        let message = plan.signal(signal).message;
         let any = &*self.catalog.buses()[bus].name == outrider::engine::ANY_BUS;
         let number = |n: usize| BusId(u8::try_from(n).unwrap_or(u8::MAX));
         let others_from = any.then(|| number(self.catalog.buses().len()));
@@ -107,6 +107,10 @@ impl Recording {
         }
         if kind.is_of_bus() && victims.is_empty() {
             victims = self.identifiers();
+        }
+        // Else it would be said to be attacked, and counted as missed.
+        if let Some(absent) = victims.iter().find(|victim| !self.frames.iter().any(|frame| victim.has(frame))) {
+            return Err(format!("`{}` is in no frame of the recording", self.name(absent)));
         }
         if victims.is_empty() {
             return Err(format!("{kind}: name --signals or --ids to do it to"));

@@ -97,7 +97,9 @@ fn wrong_usage_says_what_to_do() {
     let log = recording(dir.path());
     let [powertrain, _] = dbc();
     let out = dir.path().join("out.log");
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 7] = [
+        (&["--kinds", "suppress", "--ids", "can0:7FF"], "in no frame of the recording"),
+        (&["--signals", "can0:BusHealth.Load"], "is in no frame"),
         (&["--signals", "EngineSped"], "no signal named `EngineSped`"),
         (&["--kinds", "replay", "--signals", "EngineSpeed"], "there are: plateau"),
         (&["--kinds", "offset"], "name --signals or --ids"),
