@@ -12,10 +12,12 @@ use can_decoders::log::{LogWriter, Options};
 use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan, Sample};
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
-    Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Finder, Function, Fuse, HealthSpec, Mode,
-    ModelFeature, ModelSpec, Network, Score, Sink, Target, Verdict,
+    Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Finder, Function, Fuse, Guard, HealthSpec,
+    Mode, ModelFeature, ModelSpec, Network, Score, Sink, Target, Verdict,
 };
 use outrider::event::{Class, Event};
+use outrider::profile::Profile;
+use outrider::profile::learn::Learner;
 use outrider::source::sim::{DBC, SimConfig, Simulation};
 
 const SECOND: u64 = 1_000_000_000;
@@ -103,12 +105,28 @@ fn detector(catalog: &Catalog) -> Detector {
     Detector::new(Arc::new(spec), Box::new(Mean), catalog).unwrap()
 }
 
+/// What the drive is like without anything odd in it.
+fn profile(catalog: &Catalog) -> Profile {
+    let simulation = Simulation::new(SimConfig { seed: 8, start_ns: START, faults: Vec::new() }).unwrap();
+    let frames: Vec<Frame> = simulation.take_while(|frame| frame.time_ns < START + 400 * SECOND).collect();
+    let buses: Vec<String> = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
+    let mut learner = Learner::new(Vec::new());
+    loop {
+        frames.iter().for_each(|frame| learner.frame(frame));
+        if !learner.again(&buses) {
+            return learner.finish("drive", "1", Vec::new()).unwrap();
+        }
+    }
+}
+
 /// Counts, and lets the events go.
 #[derive(Default)]
 struct Tally {
     events: usize,
     features: usize,
     scores: usize,
+    /// Scores of the profile.
+    guarded: usize,
     parts: f64,
 }
 
@@ -121,8 +139,12 @@ impl Sink for Tally {
         self.features += 1;
     }
 
-    fn score(&mut self, _: usize, _: u64, score: f64, parts: &mut dyn Iterator<Item = f64>) {
+    fn score(&mut self, model: usize, _: u64, score: f64, parts: &mut dyn Iterator<Item = f64>) {
         assert!(score > 0.0);
+        if model > 0 {
+            self.guarded += 1;
+            return;
+        }
         self.scores += 1;
         self.parts += parts.sum::<f64>();
     }
@@ -139,7 +161,8 @@ fn a_frame_without_an_event_takes_no_memory() {
     ];
     let detectors = vec![detector(&catalog)];
     let health = HealthSpec { period_ns: 10 * SECOND, silent_factor: 5, silent_min_ns: SECOND / 2 };
-    let mut engine = Engine::new(catalog, health, collectors, detectors);
+    let guard = Guard::new(&profile(&catalog), &catalog).unwrap();
+    let mut engine = Engine::new(catalog, health, collectors, detectors).with_guard(guard);
 
     let mut tally = Tally::default();
     let (mut quiet, mut eventful) = (0_u64, 0_u64);
@@ -160,7 +183,7 @@ fn a_frame_without_an_event_takes_no_memory() {
     // All of it did happen: grid points with a score, events, and every kind of frame.
     let scores = usize::try_from((seconds - warm) * 10).unwrap();
     assert!(tally.scores >= scores && tally.features >= tally.scores, "{} scores", tally.scores);
-    assert!(tally.parts.is_finite());
+    assert!(tally.parts.is_finite() && tally.guarded >= scores);
     assert!(eventful >= 6, "{eventful} frames with events");
     assert!(quiet > 50_000, "{quiet} frames without");
     for bus in [engine.health().bus(0), engine.health().bus(1)] {

@@ -148,6 +148,28 @@ impl Algorithm {
         matches!(self.0, Kind::Honda)
     }
 
+    /// How far the checksum in byte `place` of a payload is from what is computed of the other bytes: the exclusive or of
+    /// both for `xor8` and CRCs, the difference for sums, of the half byte for `honda`. All frames of one length that have
+    /// such a checksum have the same distance, whatever goes into the computation before or after the payload: who looks for
+    /// checksums need not know that. `None` when there is no such byte, and for checksums of 16 bits.
+    pub fn distance(&self, payload: &[u8], place: usize) -> Option<u8> {
+        let stored = *payload.get(place)?;
+        let (before, after) = (&payload[..place], &payload[place + 1..]);
+        let others = before.iter().chain(after).copied();
+        Some(match &self.0 {
+            Kind::Sum | Kind::Toyota => stored.wrapping_sub(others.fold(0, u8::wrapping_add)),
+            Kind::Xor => others.fold(stored, |all, byte| all ^ byte),
+            Kind::Honda => payload.iter().fold(0_u8, |all, byte| all.wrapping_add((byte >> 4) + (byte & 0xF))) & 0xF,
+            Kind::Crc8(_, crc) => {
+                let mut digest = crc.digest();
+                digest.update(before);
+                digest.update(after);
+                digest.finalize() ^ stored
+            }
+            Kind::Crc16(..) => return None,
+        })
+    }
+
     /// Width of its checksums in bits.
     pub fn bits(&self) -> u32 {
         match self.0 {

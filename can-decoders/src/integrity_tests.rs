@@ -290,3 +290,34 @@ fn a_wrong_counter_does_not_hide_a_wrong_checksum() {
     assert_eq!(mark(&[1, 0, 0, 0, 0, 0, 0, 1]), Validity::Counter);
     assert_eq!(mark(&[1, 0, 0, 0, 0, 0, 0, 2]), Validity::Checksum);
 }
+
+#[test]
+fn a_distance_is_the_same_for_all_frames() {
+    let algorithm = |name: &str| name.parse::<Algorithm>().unwrap();
+    // Toyota's and Honda's as opendbc has them: what goes in beside the payload is in the distance.
+    for (name, rest) in [("toyota", 0x25 + 8), ("sum8", 0), ("xor8", 0), ("CRC-8/AUTOSAR", 0), ("CRC-8/MAXIM-DOW", 0)] {
+        let algorithm = algorithm(name);
+        let distances: Vec<u8> = (0..50_u8)
+            .map(|n| {
+                let mut payload = [n, n.wrapping_mul(37), 0x12, n ^ 0x55, 9, 8, 7, 0];
+                let own = algorithm.distance(&payload, 7).unwrap();
+                // What makes the distance zero, and then another.
+                payload[7] = match name {
+                    "toyota" | "sum8" => 0_u8.wrapping_sub(own).wrapping_add(rest),
+                    _ => own ^ 0x42,
+                };
+                algorithm.distance(&payload, 7).unwrap()
+            })
+            .collect();
+        let expected = if name == "toyota" || name == "sum8" { rest } else { 0x42 };
+        assert_eq!(distances, [expected; 50], "{name}");
+    }
+    assert_eq!(algorithm("toyota").distance(&[1, 2, 3], 3), None);
+    assert_eq!(algorithm("CRC-16/ARC").distance(&[1, 2, 3], 2), None);
+    // The check value of the catalogue, where it belongs.
+    let text = *b"123456789\xF4";
+    assert_eq!(algorithm("CRC-8/SMBUS").distance(&text, 9), Some(0));
+    let honda = algorithm("honda");
+    assert_eq!(honda.distance(&[0x12, 0x34, 0x0A], 2), honda.distance(&[0x22, 0x34, 0x09], 2));
+    assert_ne!(honda.distance(&[0x12, 0x34, 0x0A], 2), honda.distance(&[0x22, 0x34, 0x0A], 2));
+}

@@ -10,6 +10,7 @@
 //! | `candump` | a line of a log in memory to a frame |
 //! | `decode` | identifier to message, payload to the physical values of all its signals |
 //! | `engine` | [`Engine::frame`]: decoding, last values, health, silence, and a collection of all signals on change each second |
+//! | `engine-profile` | the same with a profile, learned from the drive without DBC files, watching each frame and at 10 Hz |
 //! | `engine-model` | the same with a model at 10 Hz: features, inference by tract, score, debounce |
 //! | `inference` | one call of the network alone |
 //!
@@ -31,9 +32,11 @@ use can_decoders::LogReader;
 use can_decoders::log::Options;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use outrider::engine::{CollectSpec, Collector, Detector, Engine, HealthSpec, Mode, Score, Sink, Verdict};
+use outrider::engine::{CollectSpec, Collector, Detector, Engine, Guard, HealthSpec, Mode, Score, Sink, Verdict};
 use outrider::event::Event;
 use outrider::model;
+use outrider::profile::Profile;
+use outrider::profile::learn::Learner;
 
 use drive::Drive;
 
@@ -96,6 +99,17 @@ fn engine(drive: &Drive, model: Option<&Path>) -> Engine {
     Engine::new(catalog, health, vec![collector], detectors.into_iter().collect())
 }
 
+fn learned(drive: &Drive) -> Profile {
+    let buses: Vec<String> = drive.catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
+    let mut learner = Learner::new(Vec::new());
+    loop {
+        drive.frames.iter().for_each(|frame| learner.frame(frame));
+        if !learner.again(&buses) {
+            return learner.finish("bench", "1", Vec::new()).unwrap();
+        }
+    }
+}
+
 /// The models to try on a drive: (name, directory).
 fn models(drive: &Drive, scratch: &Path) -> Vec<(&'static str, PathBuf)> {
     if cfg!(not(feature = "onnx")) {
@@ -152,6 +166,14 @@ fn all(criterion: &mut Criterion) {
         per_item(&mut plain, drive.name, drive.frames.len(), || engine(drive, None), |e| drive.play(e, &mut Discard));
     }
     plain.finish();
+
+    let mut guarded = criterion.benchmark_group("engine-profile");
+    for drive in &drives {
+        let profile = learned(drive);
+        let prepare = || engine(drive, None).with_guard(Guard::new(&profile, &drive.catalog).unwrap());
+        per_item(&mut guarded, drive.name, drive.frames.len(), prepare, |e| drive.play(e, &mut Discard));
+    }
+    guarded.finish();
 
     for drive in &drives {
         for (name, dir) in models(drive, scratch.path()) {

@@ -14,7 +14,7 @@ use crate::source::Log;
 #[derive(Debug, Args)]
 pub(super) struct Description {
     /// DBC file, for all buses or as BUS=FILE for one. May be given several times.
-    #[arg(long = "dbc", value_name = "FILE", required_unless_present = "config")]
+    #[arg(long = "dbc", value_name = "FILE")]
     dbc: Vec<String>,
     /// The agent's configuration instead: its DBC files, and what it says of valid values.
     #[arg(short, long, value_name = "FILE", conflicts_with = "dbc")]
@@ -24,6 +24,14 @@ pub(super) struct Description {
 impl Description {
     /// The buses. A DBC file without a bus is for all that have none.
     pub(super) fn catalog(&self) -> Result<Catalog, CliError> {
+        if self.config.is_none() && self.dbc.is_empty() {
+            return Err(CliError::Usage("name a DBC file with --dbc, or a configuration with -c".into()));
+        }
+        self.catalog_if_any()
+    }
+
+    /// As [`Description::catalog`], and none when nothing describes them.
+    pub(super) fn catalog_if_any(&self) -> Result<Catalog, CliError> {
         match &self.config {
             None => {
                 let mut warnings = Vec::new();

@@ -7,9 +7,9 @@ mod audit;
 mod dbc;
 mod decode;
 mod inputs;
+mod learn;
 mod number;
 mod outbox;
-
 mod replay;
 mod run;
 
@@ -25,6 +25,8 @@ use crate::config::{ConfigError, EngineError};
 use crate::engine::NameError;
 use crate::model::ModelError;
 use crate::outbox::OutboxError;
+use crate::profile::ProfileError;
+use crate::profile::learn::LearnError;
 use crate::runtime::RunError;
 use crate::source::SourceError;
 
@@ -56,9 +58,16 @@ enum Command {
     /// Print the features that the models of a configuration see, as CSV.
     #[command(after_help = "Example:\n  outrider features drive.log -c outrider.toml --features mine.toml > train.csv")]
     Features(replay::FeaturesArgs),
-    /// Print a model's score over a recording, as CSV.
-    #[command(after_help = "Example:\n  outrider score drive.log --model models/demo-vehicle --dbc car.dbc")]
+    /// Print the score of a model or a profile over a recording, as CSV.
+    #[command(
+        after_help = "Examples:\n  outrider score drive.log --model models/demo-vehicle --dbc car.dbc\n  outrider score drive.log --profile car.toml"
+    )]
     Score(replay::ScoreArgs),
+    /// Learn from recordings what the healthy traffic of a vehicle is like, and write it as a profile.
+    #[command(
+        after_help = "Example:\n  outrider learn drive-1.log.zst drive-2.log.zst --dbc car.dbc -o car.toml\n\nThe profile goes to work with `[profile] file = \"car.toml\"` in the configuration."
+    )]
+    Learn(learn::LearnArgs),
     /// Look at DBC files.
     #[command(subcommand)]
     Dbc(dbc::DbcCommand),
@@ -96,6 +105,10 @@ enum CliError {
     Engine(#[from] EngineError),
     #[error("model {0}")]
     Model(#[from] ModelError),
+    #[error("profile {0}")]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Learn(#[from] LearnError),
     #[error("{place}: {error}")]
     Name { place: String, error: NameError },
     #[error(transparent)]
@@ -151,6 +164,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Features(args) => replay::features(&args),
         Command::Score(args) => replay::score(&args),
+        Command::Learn(args) => learn::run(&args),
         Command::Dbc(command) => dbc::run(&command),
         Command::Outbox(command) => outbox::run(&command),
         Command::Audit(args) => audit::run(&args),

@@ -1,7 +1,7 @@
 //! `outrider replay`, `features` and `score`: the engine over a recording, without a clock or a network.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -10,9 +10,11 @@ use super::inputs::{Description, Recording};
 use super::number::{write_number, write_seconds};
 use super::{CliError, EventFormat, inputs};
 use crate::config::{Config, EngineConfig};
+use crate::engine::guard::Kind;
 use crate::engine::{Catalog, Detector, Engine, HealthSpec, Network, Sink, Verdict};
 use crate::event::{Event, Identity};
 use crate::model;
+use crate::profile::Profile;
 use crate::source::Frames;
 
 #[derive(Args)]
@@ -48,11 +50,17 @@ pub(super) struct ScoreArgs {
     #[command(flatten)]
     recording: Recording,
     /// The model's directory.
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "profile")]
+    model: Option<PathBuf>,
+    /// A profile instead: its score, and the part of each kind of oddness. It needs no DBC file.
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    profile: Option<PathBuf>,
     #[command(flatten)]
     description: Description,
 }
+
+/// Its events are not looked at.
+const QUIET: HealthSpec = HealthSpec { period_ns: 60_000_000_000, silent_factor: 5, silent_min_ns: 500_000_000 };
 
 type Out = BufWriter<StdoutLock<'static>>;
 
@@ -224,11 +232,25 @@ fn pick_model(engine: &EngineConfig, name: Option<&str>) -> Result<PathBuf, CliE
 }
 
 pub(super) fn score(args: &ScoreArgs) -> Result<(), CliError> {
+    let Some(dir) = &args.model else {
+        let path = args.profile.as_ref().ok_or_else(|| CliError::Usage("name a --model or a --profile".into()))?;
+        return score_profile(args, path);
+    };
     let catalog = args.description.catalog()?;
-    let (manifest, network) = model::load(&args.model)?;
+    let (manifest, network) = model::load(dir)?;
     let mut engine = single_model(manifest.spec.clone(), network, catalog, &manifest.path)?;
     let mut columns = vec!["score".into()];
     columns.extend(engine.detectors().iter().flat_map(Detector::target_names));
+    play(&args.recording, &mut engine, &mut CsvPrinter::new(Want::Score, &columns)?)
+}
+
+fn score_profile(args: &ScoreArgs, path: &Path) -> Result<(), CliError> {
+    let profile = Profile::load(path)?;
+    let catalog = profile.catalog(args.description.catalog_if_any()?);
+    let guard = profile.guard(path, &catalog)?;
+    let mut engine = Engine::new(catalog, QUIET, Vec::new(), Vec::new()).with_guard(guard);
+    let mut columns: Vec<Arc<str>> = vec!["score".into()];
+    columns.extend(Kind::ALL.map(|kind| Arc::from(kind.name())));
     play(&args.recording, &mut engine, &mut CsvPrinter::new(Want::Score, &columns)?)
 }
 
@@ -236,12 +258,11 @@ fn single_model(
     spec: Arc<crate::engine::ModelSpec>,
     network: Box<dyn Network>,
     catalog: Catalog,
-    path: &std::path::Path,
+    path: &Path,
 ) -> Result<Engine, CliError> {
     let detector = Detector::new(spec, network, &catalog).map_err(|(feature, error)| CliError::Name {
         place: format!("{}: feature `{feature}`", path.display()),
         error,
     })?;
-    let health = HealthSpec { period_ns: 60_000_000_000, silent_factor: 5, silent_min_ns: 500_000_000 };
-    Ok(Engine::new(catalog, health, Vec::new(), vec![detector]))
+    Ok(Engine::new(catalog, QUIET, Vec::new(), vec![detector]))
 }

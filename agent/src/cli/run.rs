@@ -31,7 +31,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     let identity = Identity { vehicle: config.vehicle.clone(), boot: clock::boot_id() };
     let Live { engine, refused, meters } = config.engine.build_live();
     for model in &refused {
-        tracing::error!("goes on without the model {}: {}", model.name, model.reason);
+        tracing::error!("goes on without {}: {}", model.name, model.reason);
     }
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
     let source = source::open(source_config, engine.catalog())?;
@@ -75,13 +75,14 @@ pub(super) fn check(path: &Path) -> Result<(), CliError> {
             .map_err(|error| CliError::Uplink { path: path.into(), source: error.into() })?;
     }
     tracing::info!(
-        "{} is good: {} buses, {} messages, {} signals, {} collections, {} models",
+        "{} is good: {} buses, {} messages, {} signals, {} collections, {} models, {} profile",
         path.display(),
         engine.catalog().buses().len(),
         engine.catalog().message_count(),
         engine.catalog().signal_count(),
         config.engine.collections.len(),
-        engine.detectors().len()
+        engine.detectors().len(),
+        if engine.guard().is_some() { "a" } else { "no" }
     );
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! From a configuration to an engine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::engine::{Catalog, CollectSpec, Collector, Detector, Engine, HealthSpec, Network};
+use crate::engine::{Catalog, CollectSpec, Collector, Detector, Engine, Guard, HealthSpec, Network};
 use crate::event::ModelState;
 use crate::model::{self, Budgeted, Manifest, Meter, ModelError};
+use crate::profile::{Profile, ProfileError};
 
 /// What an [`Engine`] is made of.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct EngineConfig {
     pub collections: Vec<CollectSpec>,
     /// Directories of models.
     pub models: Vec<PathBuf>,
+    /// The profile's file.
+    pub profile: Option<PathBuf>,
     /// Health.
     pub health: HealthSpec,
 }
@@ -28,6 +31,9 @@ pub enum EngineError {
     /// A model is refused.
     #[error("model {0}")]
     Model(#[from] ModelError),
+    /// The profile is refused.
+    #[error("profile {0}")]
+    Profile(#[from] ProfileError),
     /// Two models have one name.
     #[error("model {path}: another model is called `{name}`, too; name one of them otherwise")]
     Twice {
@@ -52,27 +58,28 @@ pub enum EngineError {
 pub struct Live {
     /// The engine.
     pub engine: Engine,
-    /// Models that it goes without.
+    /// Models, and the profile, that it goes without.
     pub refused: Vec<ModelState>,
     /// How long the others take, by name.
     pub meters: Vec<(Arc<str>, Arc<Meter>)>,
 }
 
 impl EngineConfig {
-    /// Loads the models and makes the engine.
+    /// Loads the models and the profile, and makes the engine.
     ///
     /// # Errors
-    /// When a model is refused or does not fit the buses.
+    /// When one of them is refused or does not fit the buses.
     pub fn build(&self) -> Result<Engine, EngineError> {
         let mut detectors = Vec::new();
         for dir in &self.models {
             let (manifest, network) = model::load(dir)?;
             detectors.push(self.detector(&manifest, network, &detectors)?);
         }
-        Ok(self.engine(detectors))
+        let guard = self.profile.as_deref().map(|path| self.guard(path)).transpose()?;
+        Ok(self.engine(detectors, guard))
     }
 
-    /// Makes the engine for a vehicle: models that are refused are left out, and those that take too long are benched later.
+    /// Makes the engine for a vehicle: what is refused is left out, and models that take too long are benched later.
     pub fn build_live(&self) -> Live {
         let (mut detectors, mut refused, mut meters) = (Vec::new(), Vec::new(), Vec::new());
         for dir in &self.models {
@@ -86,15 +93,17 @@ impl EngineConfig {
                     detectors.push(detector);
                     meters.push(meter);
                 }
-                Err(error) => refused.push(ModelState {
-                    name: dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(),
-                    state: "refused",
-                    reason: error.to_string(),
-                    version: "".into(),
-                }),
+                Err(error) => refused.push(refusal(dir, &error)),
             }
         }
-        Live { engine: self.engine(detectors), refused, meters }
+        let mut guard = None;
+        if let Some(path) = &self.profile {
+            match self.guard(path) {
+                Ok(good) => guard = Some(good),
+                Err(error) => refused.push(refusal(path, &error.into())),
+            }
+        }
+        Live { engine: self.engine(detectors, guard), refused, meters }
     }
 
     /// Beside those that are there already.
@@ -115,8 +124,21 @@ impl EngineConfig {
         })
     }
 
-    fn engine(&self, detectors: Vec<Detector>) -> Engine {
-        let collectors = self.collections.iter().map(|spec| Collector::new(spec.clone(), &self.catalog)).collect();
-        Engine::new(self.catalog.clone(), self.health, collectors, detectors)
+    fn guard(&self, path: &Path) -> Result<Guard, ProfileError> {
+        Profile::load(path)?.guard(path, &self.catalog)
     }
+
+    fn engine(&self, detectors: Vec<Detector>, guard: Option<Guard>) -> Engine {
+        let collectors = self.collections.iter().map(|spec| Collector::new(spec.clone(), &self.catalog)).collect();
+        let engine = Engine::new(self.catalog.clone(), self.health, collectors, detectors);
+        match guard {
+            Some(guard) => engine.with_guard(guard),
+            None => engine,
+        }
+    }
+}
+
+fn refusal(path: &Path, error: &EngineError) -> ModelState {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into();
+    ModelState { name, state: "refused", reason: error.to_string(), version: "".into() }
 }

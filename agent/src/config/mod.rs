@@ -195,6 +195,7 @@ impl Config {
             }
             models.push(dir);
         }
+        let profile = raw.profile.map(|profile| reader.resolve(profile.file.get_ref()));
         let outbox = match raw.outbox {
             None => None,
             Some(outbox) => {
@@ -223,7 +224,7 @@ impl Config {
         Ok(Self {
             vehicle: id.as_str().into(),
             source,
-            engine: EngineConfig { catalog, collections, models, health: health(&reader, &raw.health)? },
+            engine: EngineConfig { catalog, collections, models, profile, health: health(&reader, &raw.health)? },
             outbox,
             mqtt: raw.uplink.mqtt.map(|m| uplink::mqtt(&reader, m, id)).transpose()?,
             warnings,
@@ -231,40 +232,40 @@ impl Config {
     }
 }
 
-/// The plan of one or more DBC files; what is odd in them goes to `warnings`.
-///
-/// # Errors
-/// What is wrong with a file: file, line and remedy.
-pub fn load_plan(files: &[PathBuf], warnings: &mut Vec<String>) -> Result<Plan, can_decoders::DbcError> {
-    let databases = files.iter().map(|f| Database::load(f)).collect::<Result<Vec<_>, _>>()?;
-    let plan = Plan::compile(&databases);
-    warn(&plan, warnings);
-    Ok(plan)
-}
-
 /// The buses that DBC files describe, each given as `FILE` for all buses that have none of their own, or as `BUS=FILE`;
 /// what is odd in them goes to `warnings`.
 ///
 /// # Errors
-/// As [`load_plan`].
+/// What is wrong with a file: file, line and remedy.
 pub fn load_catalog(dbc: &[String], warnings: &mut Vec<String>) -> Result<Catalog, can_decoders::DbcError> {
-    let mut groups: Vec<(String, Vec<PathBuf>)> = Vec::new();
+    let mut buses = Vec::new();
+    for (name, databases) in load_databases(dbc)? {
+        let plan = Plan::compile(&databases);
+        warn(&plan, warnings);
+        buses.push(Bus::new(name, plan));
+    }
+    Ok(Catalog::new(buses))
+}
+
+/// The DBC files of each bus, given as for [`load_catalog`].
+///
+/// # Errors
+/// What is wrong with a file: file, line and remedy.
+pub fn load_databases(dbc: &[String]) -> Result<Vec<(String, Vec<Database>)>, can_decoders::DbcError> {
+    let mut groups: Vec<(String, Vec<Database>)> = Vec::new();
     for arg in dbc {
         let (bus, file) = match arg.split_once('=') {
             // A path may have an equals sign in it; an interface's name has no slash.
             Some((bus, file)) if !bus.contains('/') && !Path::new(arg).exists() => (bus, file),
             _ => (ANY_BUS, arg.as_str()),
         };
+        let database = Database::load(Path::new(file))?;
         match groups.iter_mut().find(|(name, _)| name == bus) {
-            Some((_, files)) => files.push(file.into()),
-            None => groups.push((bus.into(), vec![file.into()])),
+            Some((_, databases)) => databases.push(database),
+            None => groups.push((bus.into(), vec![database])),
         }
     }
-    let mut buses = Vec::new();
-    for (name, files) in groups {
-        buses.push(Bus::new(name, load_plan(&files, warnings)?));
-    }
-    Ok(Catalog::new(buses))
+    Ok(groups)
 }
 
 fn warn(plan: &Plan, warnings: &mut Vec<String>) {

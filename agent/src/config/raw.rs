@@ -17,6 +17,7 @@ pub(super) struct Raw {
     pub(super) collections: Vec<Collect>,
     #[serde(rename = "model", default)]
     pub(super) models: Vec<Model>,
+    pub(super) profile: Option<Profile>,
     #[serde(default)]
     pub(super) health: Health,
     pub(super) outbox: Option<Outbox>,
@@ -102,6 +103,12 @@ pub(super) enum CollectMode {
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub(super) dir: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Profile {
+    pub(super) file: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -207,3 +207,20 @@ fn what_holds_for_a_class_of_the_outbox_is_its_own_table() {
         assert!(error.contains(key), "{error}");
     }
 }
+
+#[test]
+fn a_profile_that_cannot_be_used_is_left_out_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[vehicle]\nid = \"v\"\n[[bus]]\nname = \"can0\"\ndbc = []\n[profile]\nfile = \"car.toml\"\n";
+    let config = || Config::parse(&dir.path().join("outrider.toml"), text).unwrap().engine;
+    let live = config().build_live();
+    assert!(live.engine.guard().is_none());
+    let [refused] = &live.refused[..] else { panic!() };
+    assert_eq!((&*refused.name, refused.state), ("car.toml", "refused"));
+    assert!(refused.reason.contains("car.toml: No such file"), "{}", refused.reason);
+    assert!(config().build().is_err());
+    let profile = crate::profile::test_traffic::learned(5).to_text().unwrap();
+    std::fs::write(dir.path().join("car.toml"), profile).unwrap();
+    let live = config().build_live();
+    assert_eq!((live.refused.len(), &*live.engine.guard().unwrap().finder().name), (0, "test"));
+}

@@ -24,6 +24,7 @@ pub mod collect;
 pub mod debounce;
 pub mod detector;
 pub mod features;
+pub mod guard;
 mod health;
 mod state;
 
@@ -36,6 +37,7 @@ pub use catalog::{ANY_BUS, Bus, Catalog, HEALTH_MESSAGE, HEALTH_SIGNALS, Message
 pub use collect::{CollectSpec, Collector, Mode};
 pub use detector::{Detector, Fuse, ModelFeature, ModelSpec, Network, Score, Target, Verdict};
 pub use features::{FeatureSet, FeatureSpec, Function};
+pub use guard::{Guard, GuardError};
 pub use health::{HealthMonitor, HealthSpec};
 pub use state::{MessageSlot, Slot, State};
 
@@ -47,7 +49,7 @@ pub trait Sink {
     fn event(&mut self, event: Event);
     /// The features of model `model` at a grid point, NaN where one could not be computed.
     fn features(&mut self, _model: usize, _now_ns: u64, _values: &[f64]) {}
-    /// The score of model `model` at a grid point, with the part of each target, all rounded.
+    /// The score of model `model` (or, one past the last of them, of the guard) at a grid point, with the part of each target, all rounded.
     fn score(&mut self, _model: usize, _now_ns: u64, _score: f64, _parts: &mut dyn Iterator<Item = f64>) {}
 }
 
@@ -75,6 +77,7 @@ pub struct Engine {
     /// By bus: the counters in messages that have one.
     counters: Vec<Counters>,
     detectors: Vec<Detector>,
+    guard: Option<Guard>,
     collectors: Vec<Collector>,
     /// Per signal: the collectors that aggregate it, as (collector, position) pairs.
     sampled: Vec<Box<[(u16, u32)]>>,
@@ -98,6 +101,7 @@ struct Timer {
 enum Job {
     Silence,
     Buses,
+    Guard,
     Detector(usize),
     Collector(usize),
     Health,
@@ -131,12 +135,21 @@ impl Engine {
             sampled: sampled.into_iter().map(Vec::into_boxed_slice).collect(),
             catalog,
             detectors,
+            guard: None,
             collectors,
             timers,
             next_due_ns: 0,
             now_ns: 0,
             frames: 0,
         }
+    }
+
+    /// Has the traffic watched by a profile, too.
+    pub fn with_guard(mut self, guard: Guard) -> Self {
+        // After the buses were measured, and before models look.
+        self.timers.insert(2, Timer { due_ns: 0, period_ns: guard::PERIOD_NS, job: Job::Guard });
+        self.guard = Some(guard);
+        self
     }
 
     /// Takes one frame through.
@@ -158,6 +171,10 @@ impl Engine {
         match frame.kind {
             FrameKind::Error | FrameKind::Remote => return,
             FrameKind::Data | FrameKind::Fd { .. } => {}
+        }
+
+        if let Some(guard) = &mut self.guard {
+            guard.frame(bus, frame, now_ns);
         }
 
         // 3. Message.
@@ -210,6 +227,11 @@ impl Engine {
     pub fn notice(&mut self, notice: bus::Notice, sink: &mut impl Sink) {
         // Before the first frame the engine has no time of its own.
         let now_ns = if self.now_ns == 0 { notice.time_ns() } else { self.now_ns };
+        if let (Notice::Missed(missed), Some(guard)) = (&notice, &mut self.guard)
+            && let Some(bus) = self.catalog.route(missed.bus)
+        {
+            guard.missed(bus);
+        }
         self.health.notice(notice, &self.catalog, now_ns, sink);
     }
 
@@ -240,7 +262,12 @@ impl Engine {
             match job {
                 Job::Silence => self.health.check_silence(&self.state, &self.catalog, at, sink),
                 Job::Buses => self.health.measure(&mut self.state, &self.catalog, at, sink),
-                Job::Detector(_) if self.frames == 0 => {}
+                Job::Detector(_) | Job::Guard if self.frames == 0 => {}
+                Job::Guard => {
+                    if let Some(guard) = &mut self.guard {
+                        guard.tick(self.detectors.len(), Tick { now_ns: at, frames: self.frames }, sink);
+                    }
+                }
                 Job::Detector(i) => {
                     self.detectors[i].tick(i, &self.state, Tick { now_ns: at, frames: self.frames }, sink);
                 }
@@ -275,6 +302,7 @@ impl Engine {
             self.state.time_jumped(now_ns);
             self.counters.iter_mut().for_each(Counters::forget_all);
             self.detectors.iter_mut().for_each(|detector| detector.time_jumped(now_ns));
+            self.guard.iter_mut().for_each(|guard| guard.time_jumped(now_ns));
         }
         for timer in &mut self.timers {
             timer.due_ns = now_ns.next_multiple_of(timer.period_ns);
@@ -302,6 +330,11 @@ impl Engine {
     /// The counters.
     pub fn health(&self) -> &HealthMonitor {
         &self.health
+    }
+
+    /// What watches the traffic.
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// The models, in the order in which [`Sink`] numbers them.

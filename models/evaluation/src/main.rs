@@ -10,7 +10,8 @@ use evaluation::attack::{Kind, NoKind, apply, number};
 use evaluation::metrics::{self, Span};
 use evaluation::recording::Recording;
 use evaluation::{play, report, schedule};
-use outrider::engine::{Detector, Engine, HealthSpec};
+use outrider::engine::{Detector, Engine, Guard, HealthSpec, guard};
+use outrider::profile::Profile;
 
 #[derive(Parser)]
 #[command(name = "evaluation", about = "Attacks and faults in recordings, and how well they are found")]
@@ -96,8 +97,11 @@ struct Measure {
     #[command(flatten)]
     attacks: Attacks,
     /// The model's directory.
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "profile")]
+    model: Option<PathBuf>,
+    /// A profile instead, which needs no DBC file.
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    profile: Option<PathBuf>,
     /// How often each kind is done anew, with another seed.
     #[arg(long, default_value_t = 3)]
     rounds: u64,
@@ -200,19 +204,32 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 fn measure(args: &Measure) -> Result<(), String> {
-    let recording = load(&args.input)?;
+    let profile = args.profile.as_deref().map(Profile::load).transpose().map_err(|error| error.to_string())?;
+    let mut recording = load(&args.input)?;
+    if let Some(profile) = &profile {
+        recording.describe_as(profile.catalog(recording.catalog.clone()))?;
+    }
+    let health = HealthSpec { period_ns: 60_000_000_000, silent_factor: 5, silent_min_ns: 500_000_000 };
     let engine = || -> Result<Engine, String> {
-        let (manifest, network) = outrider::model::load(&args.model).map_err(|error| error.to_string())?;
-        let detector = Detector::new(manifest.spec, network, &recording.catalog)
-            .map_err(|(feature, error)| format!("feature `{feature}`: {error}"))?;
-        let health = HealthSpec { period_ns: 60_000_000_000, silent_factor: 5, silent_min_ns: 500_000_000 };
-        Ok(Engine::new(recording.catalog.clone(), health, Vec::new(), vec![detector]))
+        let catalog = recording.catalog.clone();
+        let Some(profile) = &profile else {
+            let dir = args.model.as_deref().ok_or("name a --model or a --profile")?;
+            let (manifest, network) = outrider::model::load(dir).map_err(|error| error.to_string())?;
+            let detector = Detector::new(manifest.spec, network, &catalog)
+                .map_err(|(feature, error)| format!("feature `{feature}`: {error}"))?;
+            return Ok(Engine::new(catalog, health, Vec::new(), vec![detector]));
+        };
+        let guard = Guard::new(profile, &catalog).map_err(|error| error.to_string())?;
+        Ok(Engine::new(catalog, health, Vec::new(), Vec::new()).with_guard(guard))
     };
     let first = engine()?;
-    let spec = first.detectors().first().map(|detector| detector.spec().clone()).ok_or("no model")?;
+    let (own_threshold, debounce) = match first.detectors().first() {
+        Some(detector) => (detector.spec().threshold, detector.spec().debounce),
+        None => (guard::THRESHOLD, guard::DEBOUNCE),
+    };
     let clean = play::play(first, &recording.frames);
     let hours = number(recording.length_ns()) / 3.6e12;
-    let threshold = metrics::threshold_for(&clean.scores, hours, args.rate, spec.debounce);
+    let threshold = metrics::threshold_for(&clean.scores, hours, args.rate, debounce);
 
     let (mut all, mut outcomes) = (Vec::new(), Vec::new());
     for kind in kinds(&args.attacks)? {
@@ -227,7 +244,7 @@ fn measure(args: &Measure) -> Result<(), String> {
             let spans: Vec<Span> = attacks.iter().map(|attack| (attack.start_ns, attack.end_ns)).collect();
             let (bad, good) = metrics::split(&played.scores, &spans);
             let as_is: Vec<u64> = played.raised.iter().map(|(at, _)| *at).collect();
-            let at_rate = metrics::alerts(&played.scores, threshold, spec.debounce);
+            let at_rate = metrics::alerts(&played.scores, threshold, debounce);
             of.strays += metrics::strays(&at_rate, &spans);
             for (attack, span) in attacks.iter().zip(&spans) {
                 let own = metrics::split(&played.scores, std::slice::from_ref(span)).0;
@@ -251,7 +268,7 @@ fn measure(args: &Measure) -> Result<(), String> {
     let clean = report::Clean {
         hours,
         alerts: clean.raised,
-        threshold: spec.threshold,
+        threshold: own_threshold,
         threshold_at_rate: threshold,
         rate: args.rate,
     };

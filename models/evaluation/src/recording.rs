@@ -51,6 +51,28 @@ impl Recording {
         Ok(Self { frames, buses, catalog })
     }
 
+    /// Has other descriptions for its buses; one for each bus by its name.
+    ///
+    /// # Errors
+    /// When there are more than 256 buses.
+    pub fn describe_as(&mut self, catalog: Catalog) -> Result<(), String> {
+        let mut numbers = Vec::new();
+        let mut buses: Vec<String> = catalog.buses().iter().map(|bus| bus.name.to_string()).collect();
+        for name in &self.buses {
+            // What has none keeps a number of its own, which nothing is known of.
+            let place = buses.iter().position(|bus| bus == name).unwrap_or_else(|| {
+                buses.push(name.clone());
+                buses.len() - 1
+            });
+            numbers.push(u8::try_from(place).map_err(|_| "more than 256 buses")?);
+        }
+        for frame in &mut self.frames {
+            frame.bus = BusId(numbers[usize::from(frame.bus.0)]);
+        }
+        (self.buses, self.catalog) = (buses, catalog);
+        Ok(())
+    }
+
     /// The signal called `name`.
     ///
     /// # Errors
