@@ -33,6 +33,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cross_signal import seen
+
 HIDDEN = 10  # tanh units of a target
 EPOCHS = 20
 BATCH = 512
@@ -215,7 +217,7 @@ def write_parity(path, row, result):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_manifest(path, spec, features, mean, std, targets, scales, threshold, network, parity, provenance):
+def write_manifest(path, spec, features, raw, mean, std, targets, scales, threshold, network, parity, provenance):
     lines = [
         "# Written by models/train_demo_vehicle.py from models/demo-vehicle.features.toml: change those and train again.",
         "",
@@ -238,6 +240,7 @@ def write_manifest(path, spec, features, mean, std, targets, scales, threshold, 
         if index in targets:
             severity = f', severity = "{feature["severity"]}"' if "severity" in feature else ""
             lines.append(f"target = {{ scale = {number(scales[targets.index(index)])}{severity} }}")
+        lines += seen.line(raw[:, index])
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -316,7 +319,7 @@ def main():
     parity = write_parity(arguments.out / "parity.json", row, network(row[None])[0])
     # Scales stand in the manifest in each feature's own unit.
     in_units = [scale * std[index] for scale, index in zip(scales, targets)]
-    write_manifest(arguments.out / "model.toml", spec, features, mean, std, targets, in_units, threshold, digest, parity, provenance)
+    write_manifest(arguments.out / "model.toml", spec, features, raw, mean, std, targets, in_units, threshold, digest, parity, provenance)
     print(f"{len(names)} features, {len(targets)} targets, threshold {threshold:.3f}, written to {arguments.out}")
 
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use can_decoders::{Database, Plan};
 use outrider::engine::{Bus, Catalog, Detector, Engine, HealthSpec};
-use outrider::event::{AnomalyPhase, Body, Class, Event};
+use outrider::event::{AnomalyPhase, Body, Class, Event, ModelStats};
 use outrider::model;
 use outrider::source::sim::{DBC, ScheduledFault, SimConfig, Simulation};
 
@@ -67,6 +67,46 @@ fn quiet_on_clean_drives_that_it_has_not_seen() {
         }
         assert!(anomalies.is_empty(), "seed {seed}: false alarms");
     }
+}
+
+/// What the hour's end, or the drive's, tells about the model.
+fn stats(seed: u64, minutes: u64, faults: &[&str]) -> Vec<ModelStats> {
+    let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
+    // Half an hour before a full one.
+    let start_ns = START / (3600 * SECOND) * 3600 * SECOND + 1800 * SECOND;
+    let (mut engine, mut events) = (engine(), Vec::<Event>::new());
+    for frame in Simulation::new(SimConfig { seed, start_ns, faults }).unwrap() {
+        if frame.time_ns >= start_ns + minutes * 60 * SECOND {
+            break;
+        }
+        engine.frame(&frame, &mut events);
+    }
+    engine.finish(&mut events);
+    let stats = |event: Event| if let Body::ModelStats(stats) = event.body { Some(stats) } else { None };
+    events.into_iter().filter_map(stats).collect()
+}
+
+#[test]
+fn how_the_model_fares_is_told_and_drift_shows() {
+    let healthy = stats(9001, 40, &[]);
+    let [hour, rest] = &healthy[..] else { panic!("{healthy:?}") };
+    for (stats, minutes) in [(hour, 30), (rest, 10)] {
+        assert_eq!((&*stats.name, stats.hash.len(), stats.inputs.len()), ("demo-vehicle", 16, 5));
+        assert!(stats.points > minutes * 600 - 150 && stats.points <= minutes * 600, "{}", stats.points);
+        assert_eq!(stats.scores.iter().sum::<u64>(), stats.points);
+        assert_eq!(stats.scores[4..], [0; 4], "none above the threshold");
+        assert!(stats.inputs.is_sorted_by(|a, b| a.psi >= b.psi), "the furthest first");
+        assert!(stats.inputs.iter().all(|input| input.missing < 0.05 && input.outside < 0.2), "{stats:?}");
+    }
+    assert!(hour.since < rest.since);
+    // A thermostat that sticks, or another engine oil: the sensor reads far too high for most of the time.
+    let drifted = stats(9001, 40, &["drift:CoolantTemp:0.2@60+2340"]);
+    let worst = |stats: &ModelStats, name: &str| {
+        stats.inputs.iter().find(|input| input.name.contains(name)).and_then(|input| input.psi)
+    };
+    let (before, after) = (worst(rest, "Coolant").unwrap_or(0.0), worst(&drifted[1], "Coolant").unwrap());
+    assert!(after > 0.25 && after > 2.0 * before, "{before} before, {after} after");
+    assert!(drifted[1].scores[5..].iter().sum::<u64>() > 0, "and it is an anomaly");
 }
 
 /// Kind, how long it lasts, and whether it shows only while the car moves.

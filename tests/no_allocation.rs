@@ -13,7 +13,7 @@ use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan, Sa
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
     Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Finder, Function, Fuse, Guard, HealthSpec,
-    Mode, ModelFeature, ModelSpec, Network, Score, Sink, Target, Verdict,
+    Mode, ModelFeature, ModelSpec, Network, Score, Seen, Sink, Target, Verdict,
 };
 use outrider::event::{Class, Event};
 use outrider::profile::Profile;
@@ -90,6 +90,7 @@ fn detector(catalog: &Catalog) -> Detector {
             mean: 1500.0,
             std: 500.0,
             target: Some(Target { scale: 1000.0, smooth_ns: SECOND, class: Class::Alert }),
+            seen: Some(Seen { min: 0.0, max: 6000.0, edges: vec![800.0, 1500.0], shares: vec![0.2, 0.3, 0.5] }),
         }
     };
     let spec = ModelSpec {

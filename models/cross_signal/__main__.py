@@ -142,7 +142,8 @@ def main():
     softplus = lambda v: np.log1p(np.exp(v)) / unit  # noqa: E731
     results = expected(eyes(table))[0][-1], softplus(parts[-1]), softplus(odds[-1])
     rows = data.normalise(table, eyes.mean, eyes.std)
-    package.write(arguments.out, spec, eyes.mean, eyes.std, network, rows, results, arguments.data, report.summary(threshold))
+    summary = report.summary(threshold)
+    package.write(arguments.out, spec, eyes.mean, eyes.std, clean, network, rows, results, arguments.data, summary)
 
 
 if __name__ == "__main__":

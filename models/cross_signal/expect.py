@@ -15,7 +15,6 @@ BATCH = 256
 RATE = 3e-3
 DECAY = 5e-3
 DROP = 0.1  # share of inputs left out while training: no single one may carry a prediction
-WITH_ALL = 5  # last epochs in which none is: as the engine has them
 DEGREES = 4.0  # of freedom
 LOG_SCALE = (-6.0, 3.0)
 MOST = 20.0  # a residual in scales is held to this
@@ -75,12 +74,11 @@ def _fit(x, y, rng):
     first = {name: np.zeros_like(values) for name, values in p.items()}
     second = {name: np.zeros_like(values) for name, values in p.items()}
     steps, step = EPOCHS * (n // BATCH), 0
-    for epoch in range(EPOCHS):
-        drop = DROP if epoch < EPOCHS - WITH_ALL else 0.0
+    for _ in range(EPOCHS):
         order = rng.permutation(n)
         for at in range(0, n - BATCH + 1, BATCH):
             rows = order[at : at + BATCH]
-            seen = x[rows] * (rng.random((BATCH, width), np.float32) >= drop)
+            seen = x[rows] * (rng.random((BATCH, width), np.float32) >= DROP)
             hidden, out = _run(p, seen)
             scale = np.exp(np.clip(out[:, 1], *LOG_SCALE))
             z = (y[rows] - out[:, 0]) / scale

@@ -9,11 +9,12 @@ import onnx
 
 from . import judge, spec as specs
 
-DEBOUNCE = {"k": 10, "n": 15, "clear_ms": 2000, "update_ms": 5000}
+# A gear change or a bump can look wrong for a second, an attack lasts.
+DEBOUNCE = {"k": 20, "n": 25, "clear_ms": 2000, "update_ms": 5000}
 PARITY_ROWS = 40
 
 
-def write(out, spec, mean, std, network, rows, results, data, metrics):
+def write(out, spec, mean, std, clean, network, rows, results, data, metrics):
     """`rows`: normalised inputs, one grid point after the other; `results`: expected, parts and score after the last."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "model.onnx").write_bytes(network)
@@ -47,7 +48,7 @@ def write(out, spec, mean, std, network, rows, results, data, metrics):
         f'tool = "numpy {np.__version__}, onnx {onnx.__version__}"',
         *(f'{key} = "{value}"' for key, value in metrics.items()),
     ]
-    lines += specs.feature_tables(spec, mean, std)
+    lines += specs.feature_tables(spec, mean, std, clean)
     (out / "model.toml").write_text("\n".join(lines) + "\n")
 
 

@@ -3,6 +3,8 @@
 import tomllib
 from dataclasses import dataclass, field
 
+from . import seen
+
 # Normalisation that does not come from the data: (mean, std). Counts and times are wanted up to where something is wrong,
 # which clean data do not show; a flag is wanted as it is.
 FIXED = {"run": (0.0, 3.0), "valid": (0.0, 1.0)}
@@ -130,8 +132,8 @@ def _signal(spec, table):
         spec.targets.append(Target(name, of, column, valid, table.get("severity", "alert")))
 
 
-def feature_tables(spec, mean=None, std=None):
-    """The [[feature]] tables of a feature file, or of a manifest when `mean` and `std` are given."""
+def feature_tables(spec, mean=None, std=None, clean=None):
+    """The [[feature]] tables of a feature file, or of a manifest when `mean`, `std` and the `clean` table are given."""
     lines = []
     targets = {target.column: target for target in spec.targets}
     for index, feature in enumerate(spec.features):
@@ -145,4 +147,5 @@ def feature_tables(spec, mean=None, std=None):
             lines += [f"mean = {float(mean[index])!r}", f"std = {float(std[index])!r}"]
             if index in targets:
                 lines.append(f'target = {{ severity = "{targets[index].severity}" }}')
+            lines += seen.line(clean[:, index])
     return lines

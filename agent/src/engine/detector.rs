@@ -16,6 +16,7 @@ use super::catalog::{Catalog, NameError};
 use super::debounce::DebounceSpec;
 use super::features::{FeatureSet, FeatureSpec};
 use super::state::State;
+use super::stats::{Seen, Stats};
 use crate::event::{Body, Class, Contribution, Event, ModelState, round_score};
 
 /// A trained network, loaded and checked. The one thing that the engine does not compute itself.
@@ -59,6 +60,8 @@ pub struct ModelFeature {
     pub std: f64,
     /// Set when the network predicts this feature.
     pub target: Option<Target>,
+    /// What the training data had of it.
+    pub seen: Option<Seen>,
 }
 
 /// How a predicted feature counts in the score.
@@ -129,6 +132,7 @@ pub struct Detector {
     /// Per target.
     parts: Vec<Part>,
     watched: Watched,
+    stats: Stats,
     started_ns: Option<u64>,
     benched: bool,
     last_score: Option<f64>,
@@ -162,6 +166,7 @@ impl Detector {
             verdict: Verdict::new(targets.len(), spec.score == Score::Network),
             parts: vec![Part::default(); targets.len()],
             targets,
+            stats: Stats::new(spec.features.iter().map(|feature| feature.seen.as_ref())),
             watched: Watched::new(spec.what.clone(), spec.threshold, spec.debounce),
             spec,
             started_ns: None,
@@ -178,6 +183,11 @@ impl Detector {
     /// Names of the targets, in the order in which [`Sink::score`] gets their parts.
     pub fn target_names(&self) -> Vec<Arc<str>> {
         self.targets.iter().map(|&(i, _)| self.features.names()[i].clone()).collect()
+    }
+
+    /// The features of the last grid point, NaN where one could not be computed.
+    pub fn last_features(&self) -> &[f64] {
+        self.features.values()
     }
 
     /// The score of the last grid point; `None` while there is none.
@@ -197,6 +207,9 @@ impl Detector {
 
     /// One grid point.
     pub(super) fn tick(&mut self, index: usize, state: &State, tick: Tick, sink: &mut impl Sink) {
+        if self.stats.is_due(tick.now_ns) {
+            self.finish(tick.now_ns, sink);
+        }
         let values = self.features.tick(state, tick.now_ns);
         sink.features(index, tick.now_ns, values);
         let started = *self.started_ns.get_or_insert(tick.now_ns);
@@ -219,6 +232,7 @@ impl Detector {
         if !warm {
             return;
         }
+        self.stats.look(tick.now_ns, values, self.spec.features.iter().map(|feature| feature.seen.as_ref()));
         for (j, (&(i, target), part)) in self.targets.iter().zip(&mut self.parts).enumerate() {
             let feature = &self.spec.features[i];
             part.observed = values[i];
@@ -240,11 +254,18 @@ impl Detector {
         }
         let score = round_score(score);
         self.last_score = Some(score);
+        self.stats.score(score / self.spec.threshold);
         sink.score(index, tick.now_ns, score, &mut self.parts.iter().map(|p| round_score(p.size)));
         let worst = self.worst_class();
         let (parts, targets, names) = (&self.parts, &self.targets, self.features.names());
         let event = self.watched.step(tick, score, worst, &self.spec.finder, || top(parts, targets, names));
         event.into_iter().for_each(|event| sink.event(event));
+    }
+
+    /// Tells how it fared since it was told last.
+    pub(super) fn finish(&mut self, now_ns: u64, sink: &mut impl Sink) {
+        let seen = self.spec.features.iter().map(|feature| (&feature.spec.name, feature.seen.as_ref()));
+        self.stats.tell(now_ns, &self.spec.finder, seen).into_iter().for_each(|event| sink.event(event));
     }
 
     fn fuse(&self) -> f64 {

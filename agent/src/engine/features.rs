@@ -149,6 +149,11 @@ impl FeatureSet {
         }
     }
 
+    /// What [`FeatureSet::tick`] returned last.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     /// Takes the state at grid point `now_ns` and returns all features, NaN where one cannot be computed.
     pub fn tick(&mut self, state: &State, now_ns: u64) -> &[f64] {
         for (feature, value) in self.features.iter_mut().zip(&mut self.values) {

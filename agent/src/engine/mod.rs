@@ -27,6 +27,7 @@ pub mod features;
 pub mod guard;
 mod health;
 mod state;
+mod stats;
 
 use can_decoders::integrity::Counters;
 use can_decoders::{Frame, FrameKind, SignalIndex};
@@ -40,6 +41,7 @@ pub use features::{FeatureSet, FeatureSpec, Function};
 pub use guard::{Guard, GuardError};
 pub use health::{HealthMonitor, HealthSpec};
 pub use state::{MessageSlot, Slot, State};
+pub use stats::{MAX_EDGES, SCORE_EDGES, Seen};
 
 use crate::event::Event;
 
@@ -278,13 +280,14 @@ impl Engine {
         self.now_ns = self.now_ns.max(now_ns);
     }
 
-    /// The end: what was collected since the last grid points, and a last `health` event, so that the counters up to
+    /// The end: what was collected since the last grid points, how models fared, and a last `health` event, so that the counters up to
     /// here are known.
     pub fn finish(&mut self, sink: &mut impl Sink) {
         if self.now_ns > 0 {
             for collector in &mut self.collectors {
                 collector.tick(&self.state, self.now_ns, sink);
             }
+            self.detectors.iter_mut().for_each(|detector| detector.finish(self.now_ns, sink));
             self.health.flush(&self.catalog, self.now_ns, sink);
             self.health.tell(&self.catalog, self.now_ns, sink);
         }

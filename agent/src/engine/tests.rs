@@ -403,6 +403,7 @@ fn model(fail_at: usize) -> (Arc<ModelSpec>, Box<dyn Network>) {
         mean,
         std: 10.0,
         target: Some(Target { scale: 5.0, smooth_ns: 0, class }),
+        seen: None,
     };
     let spec = ModelSpec {
         finder: Finder { name: "m".into(), version: "1".into(), hash: "00".into() },

@@ -178,6 +178,8 @@ pub enum Body {
     Message(MessageState),
     /// A model was taken out of service or put back.
     Model(ModelState),
+    /// How a model fared.
+    ModelStats(ModelStats),
     /// Values of signals.
     Signals(Signals),
     /// Aggregates of signals over a period.
@@ -199,6 +201,7 @@ impl Body {
             Self::Health(_) => "health",
             Self::Message(_) => "message",
             Self::Model(_) => "model",
+            Self::ModelStats(_) => "model_stats",
             Self::Signals(_) => "signals",
             Self::Aggregates(_) => "aggregates",
             Self::Xl(_) => "xl",
@@ -362,6 +365,38 @@ pub struct ModelState {
     pub reason: String,
     /// The model's version; empty for a refused one.
     pub version: Arc<str>,
+}
+
+/// Body of kind `model_stats`: counts over an hour, or what there was of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelStats {
+    /// See [`Anomaly::hash`].
+    pub hash: Arc<str>,
+    /// The model's name.
+    pub name: Arc<str>,
+    /// Since when, nanoseconds since the Unix epoch.
+    pub since: u64,
+    /// The inputs that are furthest from what it was trained on, the furthest first; at most five.
+    pub inputs: Vec<InputStats>,
+    /// Grid points.
+    pub points: u64,
+    /// Scores below 0.1, 0.25, 0.5, 0.75, 1, 2, 5 times the threshold, and above.
+    pub scores: [u64; 8],
+    /// The model's version.
+    pub version: Arc<str>,
+}
+
+/// What a model saw of one input.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InputStats {
+    /// Population stability index against the training data; null when that is not known, or samples were few.
+    pub psi: Option<f64>,
+    /// The feature's name.
+    pub name: Arc<str>,
+    /// The share of grid points at which it could not be computed.
+    pub missing: f64,
+    /// The share of grid points at which it was outside of the training data's range.
+    pub outside: f64,
 }
 
 /// Body of kind `signals`.

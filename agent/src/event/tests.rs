@@ -86,6 +86,15 @@ fn samples() -> Vec<Event> {
             reason: "score is not a number".into(),
             version: "1".into(),
         }),
+        Body::ModelStats(ModelStats {
+            hash: "0123456789abcdef".into(),
+            name: "demo".into(),
+            since: 1_700_000_000_000_000_000,
+            inputs: vec![InputStats { psi: Some(0.31), name: name.clone(), missing: 0.0, outside: 0.125 }],
+            points: 36_000,
+            scores: [30_000, 5_000, 990, 4, 3, 2, 1, 0],
+            version: "1".into(),
+        }),
         Body::Signals(Signals {
             group: "drive".into(),
             values: NameMap::new(vec![("Speed".into(), Some(1.5)), ("Gear".into(), None), (name.clone(), Some(0.1))]),
@@ -184,6 +193,11 @@ fn variants() -> Vec<Event> {
             }
             Body::Message(message) => with(Body::Message(MessageState { state: "back", ..message.clone() })),
             Body::Model(model) => with(Body::Model(ModelState { state: "refused", ..model.clone() })),
+            Body::ModelStats(stats) => {
+                let none = InputStats { psi: None, ..stats.inputs[0].clone() };
+                with(Body::ModelStats(ModelStats { inputs: vec![none], ..stats.clone() }));
+                with(Body::ModelStats(ModelStats { inputs: Vec::new(), ..stats.clone() }));
+            }
             Body::Clock(_) => {
                 for state in ClockState::ALL {
                     with(Body::Clock(ClockChange { step: 1, error: None, state }));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{MAX_TEXT_BYTES, ModelError, digest, read};
 use crate::engine::debounce::{DebounceSpec, MAX_N};
 use crate::engine::features::MAX_WINDOW;
-use crate::engine::{FeatureSpec, Finder, Function, Fuse, ModelFeature, ModelSpec, Score, Target};
+use crate::engine::{FeatureSpec, Finder, Function, Fuse, MAX_EDGES, ModelFeature, ModelSpec, Score, Seen, Target};
 use crate::event::Class;
 
 /// The name of the manifest in a model's directory.
@@ -152,6 +152,16 @@ struct RawFeature {
     #[serde(default = "one")]
     std: f64,
     target: Option<RawTarget>,
+    seen: Option<RawSeen>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSeen {
+    min: f64,
+    max: f64,
+    edges: Vec<f64>,
+    shares: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -420,7 +430,24 @@ fn feature(raw: &RawFeature, period_ms: u64, smooth_ms: u64) -> Result<ModelFeat
         mean: raw.mean,
         std: positive("std", raw.std)?,
         target,
+        seen: raw.seen.as_ref().map(seen).transpose()?,
     })
+}
+
+fn seen(raw: &RawSeen) -> Result<Seen, String> {
+    let RawSeen { min, max, edges, shares } = raw;
+    let finite = [min, max].into_iter().chain(edges).all(|x| x.is_finite()) && min <= max;
+    if !finite || edges.len() > MAX_EDGES || !edges.is_sorted_by(|a, b| a < b) {
+        return Err(format!("seen: numbers must be finite, min at most max, and `edges` ascend, at most {MAX_EDGES}"));
+    }
+    let sum: f64 = shares.iter().sum();
+    if shares.len() != edges.len() + 1
+        || !shares.iter().all(|share| (0.0..=1.0).contains(share))
+        || (sum - 1.0).abs() > 0.01
+    {
+        return Err("seen.shares: one more than `edges`, from 0 to 1, and together 1".into());
+    }
+    Ok(Seen { min: *min, max: *max, edges: edges.clone(), shares: shares.clone() })
 }
 
 fn millis(key: &str, ms: u64) -> Result<u64, String> {

@@ -2,6 +2,8 @@ use std::fs;
 
 use super::*;
 
+const TARGET: &str = "target = { scale = 2.0, severity = \"critical\" }";
+
 const MANIFEST_TEXT: &str = r#"
 format = 2
 name = "m"
@@ -60,7 +62,7 @@ fn mistakes_in_a_manifest_are_named() {
         ("severity = \"critical\"", "severity = \"bulk\"", "one of critical"),
         ("name = \"rate\"", "name = \"speed\"", "two features are named"),
         ("name = \"rate\"", "name = \"a,b\"", "comma"),
-        ("target = { scale = 2.0, severity = \"critical\" }", "", "nothing to score"),
+        (TARGET, "", "nothing to score"),
         ("n.onnx", "../n.onnx", "in the model's directory"),
         ("period_ms = 100", "period_ms = 0", "period_ms = 0"),
         ("name = \"m\"", "name = \"\"", "name: 1 to 64 bytes"),
@@ -68,6 +70,11 @@ fn mistakes_in_a_manifest_are_named() {
         ("of = \"Motor\"", "of = \"Motor\"\nonly_if = { signal = \"A\", is = 1 }", "not of the times"),
         ("of = \"Motor.Speed\"", "of = \"Motor.Speed\"\nonly_if = { signal = \"A\", is = nan }", "is a number"),
         ("tolerance = 1e-4", "tolerance = 2.0", "at most 0.1"),
+        (TARGET, "seen = { min = 2, max = 1, edges = [], shares = [1] }", "min at most max"),
+        (TARGET, "seen = { min = 1, max = 2, edges = [2, 1], shares = [0, 0, 1] }", "`edges` ascend"),
+        (TARGET, "seen = { min = 1, max = 2, edges = [inf], shares = [0, 1] }", "finite"),
+        (TARGET, "seen = { min = 1, max = 2, edges = [1], shares = [1] }", "one more than"),
+        (TARGET, "seen = { min = 1, max = 2, edges = [1], shares = [0.4, 0.4] }", "together 1"),
         ("period_ms = 100", "period_ms = 100\nbudget_us = 0", "from 1 to 500000"),
         ("period_ms = 100", "period_ms = 100\nbudget_us = 500001", "from 1 to 500000"),
     ];

@@ -27,7 +27,7 @@ use can_decoders::Frame;
 use thiserror::Error;
 
 use crate::engine::{Engine, Sink};
-use crate::event::{AgentState, Body, Class, Event, Identity, ModelState, NameMap};
+use crate::event::{AgentState, Body, Class, Event, Identity, ModelState, ModelStats, NameMap};
 use crate::model::Meter;
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::source::{Source, SourceError};
@@ -40,6 +40,8 @@ use writer::{Queue, Writer};
 const BATCH: usize = 256;
 /// Counters that changed are told at most this often, nanoseconds of the engine's time.
 const COUNTERS_NS: u64 = 60_000_000_000;
+/// Population stability index from which an input has drifted away from the training data.
+const DRIFT: f64 = 0.25;
 /// How long the source may wait for frames: also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -310,10 +312,28 @@ impl Shell {
 
     fn send(&mut self, mut event: Event) {
         self.events += 1;
+        if let Body::ModelStats(stats) = &event.body {
+            log_stats(stats);
+        }
         if self.is_live {
             event.clock = Some(self.timeline.clock(event.time_ns));
         }
         self.queue.send(event);
+    }
+}
+
+/// A model that sees other things than it was trained on is worth a warning.
+fn log_stats(stats: &ModelStats) {
+    let found: u64 = stats.scores[5..].iter().sum();
+    let worst = stats.inputs.first().and_then(|input| Some((input, input.psi?)));
+    let (model, points) = (&stats.name, stats.points);
+    match worst.filter(|(_, psi)| *psi >= DRIFT) {
+        None => tracing::info!("model {model}: {points} scores, {found} from the threshold on"),
+        Some((input, psi)) => tracing::warn!(
+            "model {model}: {points} scores, {found} from the threshold on; {} is not as it was in training: PSI {psi}, {} of it outside of its range",
+            input.name,
+            input.outside
+        ),
     }
 }
 

@@ -24,7 +24,7 @@ const REGULAR: f64 = 0.5;
 /// The window that an identifier's frames are counted in holds so many, if the longest one does.
 const WINDOW_FRAMES: f64 = 5.0;
 /// Changes of payloads that have to be known, to be surprised.
-const SURPRISE_MIN_CHANGES: u64 = 20;
+const SURPRISE_MIN_CHANGES: u64 = 3;
 /// A field is stiff, and cannot jump, when its largest step was at most this share of its range.
 const STIFF: f64 = 0.25;
 /// It takes so many seconds to know,
@@ -114,7 +114,7 @@ impl Limits {
         self.window_ns = WINDOWS_NS[window];
         let room = if regular { 1.3 } else { 2.0 } + 2.0 * few;
         self.flooding = room * timing.busiest[window] + 2.0;
-        let even = timing.gaps >= 50 && timing.shortest_ms >= 0.3 * timing.mean_ms;
+        let even = timing.gaps >= 3 && timing.shortest_ms >= if timing.gaps >= 50 { 0.3 } else { 0.7 } * timing.mean_ms;
         self.early_ns = if even { nanoseconds(timing.shortest_ms / 2.0 * 1e6) } else { 0 };
     }
 }

@@ -28,10 +28,13 @@ pub struct Weights {
 impl Weights {
     /// Of bits that flipped so often in `changes` changes from one frame to the next.
     pub fn new(flips: &[u32], changes: u64) -> Self {
-        let weight = |count: f64| {
+        let plain = |count: f64| {
             let share = (count + 0.5) / (number(changes) + 1.0);
-            (((1.0 - share) / share).ln() - COMMON).max(0.0)
+            ((1.0 - share) / share).ln()
         };
+        // With few changes known, none is rare.
+        let common = COMMON.min(plain(0.0) / 2.0);
+        let weight = |count: f64| (plain(count) - common).max(0.0);
         Self { bits: flips.iter().map(|&count| narrow(weight(count.into()))).collect(), rarest: weight(0.0) }
     }
 

@@ -14,7 +14,7 @@ const UNAVAILABLE_BITS: u32 = 8;
 
 /// Evidence is held to this, so that it is soon forgotten when all is well again.
 const MAX_LEVEL: f64 = 1.5;
-/// So many frames that come too early within so many seconds are a flood.
+/// So many frames that come too early within so many seconds, or periods if they are longer, are a flood.
 const EARLY: f64 = 5.0;
 
 /// Whether a sample says that there is no value.
@@ -202,7 +202,7 @@ impl Watch {
     pub(super) fn fade(&mut self, period_s: f64) {
         // Healthy frames take away from it; where none come, time does.
         self.excess.fade(0.1 * self.leak * period_s * self.limits.excess.min(1e6));
-        self.early = (self.early - period_s / EARLY).max(0.0);
+        self.early = (self.early - period_s / (EARLY * self.limits.period_s.max(1.0))).max(0.0);
         for kind in [Kind::Length, Kind::Jump, Kind::Range, Kind::Counter, Kind::Checksum] {
             let level = &mut self.evidence[kind as usize].level;
             *level = (*level - self.leak * period_s).max(0.0);
