@@ -65,7 +65,7 @@ fn engine() -> Engine {
             let spec = FeatureSpec {
                 name: format!("{function:?} {signal}").into(),
                 function,
-                of: of.into(),
+                of,
                 window: if function.has_window() { 20 } else { 0 },
                 max_age_ns: SECOND,
                 only_if: None,
