@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from . import derive, expect, judge
 
 OPSET = 17
+TURN = 360.0
 
 
 class Builder:
@@ -28,8 +29,11 @@ class Builder:
         self.nodes.append(helper.make_node(op, list(inputs), [out], **attributes))
         return out
 
-    def columns(self, x, which):
-        return self.add("Gather", x, self.constant(which, np.int64), axis=1)
+    def split(self, x, sizes):
+        """Columns of `x`, so many each."""
+        outs = [f"n{len(self.nodes)}_{part}" for part in range(len(sizes))]
+        self.nodes.append(helper.make_node("Split", [x, self.constant(sizes, np.int64)], outs, axis=1))
+        return outs
 
     def affine(self, x, weights, bias):
         return self.add("Gemm", x, self.constant(weights), self.row(bias))
@@ -39,41 +43,40 @@ class Builder:
 
 
 def build(spec, mean, std, limits, expected, judged, threshold):
-    """The graph's bytes. `threshold`: the log-odds from which it is an anomaly; the score is 1 there."""
+    """The graph's bytes. `threshold`: the log-odds from which it is an anomaly; the score is 1 there.
+
+    An operation costs the engine more than the numbers in it: what can be done side by side, or by one matrix, is.
+    """
     g = Builder()
     count = len(spec.targets)
-    x = derived(g, spec, mean, std, limits)
+    seen = linear(g, spec, mean, std, limits)
+    x = derived(g, spec, limits, seen)
     means, scale = stage_one(g, spec, x, expected)
     g.add("Identity", means, out="expected")
 
-    value = g.columns("x", [target.column for target in spec.targets])
-    flag = g.columns("x", [target.valid for target in spec.targets])
-    z = g.clip(g.add("Div", g.add("Sub", value, means), scale), -expect.MOST, expect.MOST)
-    z = g.add("Mul", z, flag)
-    times = len(judge.TIMES_S)
-    tiled = g.add("Concat", *[z] * times, axis=1)
-    share = g.row(np.repeat(judge.shares(spec), count))
-    g.add("Add", "state", g.add("Mul", share, g.add("Sub", tiled, "state")), out="next_state")
+    z = g.clip(g.add("Div", g.add("Sub", seen["value"], means), scale), -expect.MOST, expect.MOST)
+    z = g.add("Mul", z, seen["flag"])
+    shares = judge.shares(spec)
+    newest = g.add("MatMul", z, g.constant(np.hstack([share * np.eye(count) for share in shares])))
+    kept = g.row(np.repeat([1 - share for share in shares], count))
+    g.add("Add", g.add("Mul", "state", kept), newest, out="next_state")
 
     logits = stage_two(g, g.add("Concat", x, z, "next_state", axis=1), judged)
-    any_wrong = g.columns(logits, [0])
-    each = g.columns(logits, range(1, count + 1))
-    sure = certain(g, spec, limits)
-    weight = g.constant(np.float32(judge.CERTAIN))
-    each_sure = g.add("Add", each, g.add("Mul", weight, sure))
+    any_wrong, each = g.split(logits, [1, count])
+    sure = certain(g, spec, limits, seen["far"])
     highest = g.add("ReduceMax", each, axes=[1], keepdims=1)
     half = g.add("Mul", g.add("Add", highest, any_wrong), g.constant(np.float32(0.5)))
-    together = g.add("Add", half, g.add("Mul", weight, g.add("ReduceMax", sure, axes=[1], keepdims=1)))
+    together = g.add("Add", half, g.add("ReduceMax", sure, axes=[1], keepdims=1))
     unit = g.constant(np.float32(np.log1p(np.exp(threshold))))
-    g.add("Div", g.add("Softplus", each_sure), unit, out="parts")
+    g.add("Div", g.add("Softplus", g.add("Add", each, sure)), unit, out="parts")
     g.add("Div", g.add("Softplus", together), unit, out="score")
 
     info = lambda name, width: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width])  # noqa: E731
     graph = helper.make_graph(
         g.nodes,
         spec.name,
-        [info("x", len(spec.features)), info("state", times * count)],
-        [info("expected", count), info("parts", count), info("score", 1), info("next_state", times * count)],
+        [info("x", len(spec.features)), info("state", len(shares) * count)],
+        [info("expected", count), info("parts", count), info("score", 1), info("next_state", len(shares) * count)],
         g.constants,
     )
     model = helper.make_model(
@@ -83,26 +86,52 @@ def build(spec, mean, std, limits, expected, judged, threshold):
     return model.SerializeToString(deterministic=True)
 
 
-def derived(g, spec, mean, std, limits):
+def linear(g, spec, mean, std, limits):
+    """All that is a sum of weighted features, by name: with one matrix."""
+    width = len(spec.features)
+    blocks = {}
+
+    def block(name, columns):
+        """`columns`: a list a column, of (feature, weight), and a constant."""
+        weights, bias = np.zeros((width, len(columns))), np.zeros(len(columns))
+        for column, (terms, constant) in enumerate(columns):
+            for feature, weight in terms:
+                weights[feature, column] += weight
+            bias[column] = constant
+        if columns:
+            blocks[name] = weights, bias
+
+    plain = lambda feature: ([(feature, 1.0)], 0.0)  # noqa: E731
+    for side in (0, 1):
+        block(
+            f"ratio {side}",
+            [([(it.columns[side], std[it.columns[side]])], mean[it.columns[side]] + it.plus[side]) for it in spec.ratios],
+        )
+    turns = [
+        ([(now, std[now] / TURN), (then, -std[then] / TURN)], (mean[now] - mean[then]) / TURN)
+        for now, then in (angle.columns for angle in spec.angles)
+    ]
+    block("turns", turns)
+    block("beyond", [([(it.column, it.slope)], -it.limit * it.slope) for it in limits])
+    far = [(it, np.sign(it.slope) * judge.STEEP) for it, _ in judge.timing(spec, limits)]
+    block("far", [([(it.column, slope)], -it.sure * slope) for it, slope in far])
+    block("value", [plain(target.column) for target in spec.targets])
+    block("flag", [plain(target.valid) for target in spec.targets])
+    weights, bias = (np.concatenate(side, axis=-1) for side in zip(*blocks.values()))
+    return dict(zip(blocks, g.split(g.affine("x", weights, bias), [len(bias) for _, bias in blocks.values()])))
+
+
+def derived(g, spec, limits, seen):
     """As `derive.derive`, behind the features."""
-    raw = lambda which: g.add("Add", g.add("Mul", g.columns("x", which), g.row(std[which])), g.row(mean[which]))  # noqa: E731
     parts = ["x"]
     if spec.ratios:
-        logs = []
-        for side in (0, 1):
-            which = [ratio.columns[side] for ratio in spec.ratios]
-            shifted = g.add("Add", raw(which), g.row([ratio.plus[side] for ratio in spec.ratios]))
-            logs.append(g.add("Log", g.add("Max", shifted, g.constant(np.float32(1)))))
+        logs = [g.add("Log", g.add("Max", seen[f"ratio {side}"], g.constant(np.float32(1)))) for side in (0, 1)]
         parts.append(g.add("Sub", *logs))
     if spec.angles:
-        sides = [raw([angle.columns[side] for angle in spec.angles]) for side in (0, 1)]
-        change = g.add("Sub", *sides)
-        turn = g.constant(np.float32(360))
-        turns = g.add("Mul", turn, g.add("Round", g.add("Div", change, turn)))
-        parts.append(g.add("Div", g.add("Sub", change, turns), g.constant(np.float32(45))))
+        rest = g.add("Sub", seen["turns"], g.add("Round", seen["turns"]))
+        parts.append(g.add("Mul", rest, g.constant(np.float32(TURN / 45))))
     if limits:
-        over = g.add("Sub", g.columns("x", [it.column for it in limits]), g.row([it.limit for it in limits]))
-        parts.append(g.clip(g.add("Mul", over, g.row([it.slope for it in limits])), 0, derive.MOST_BEYOND))
+        parts.append(g.clip(seen["beyond"], 0, derive.MOST_BEYOND))
     return g.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
 
@@ -126,44 +155,48 @@ def stage_one(g, spec, x, expected):
                 ws[kind, columns, block] = p["ws"][:, kind]
                 b[kind, block] = p["b"][kind]
     hidden = g.add("Tanh", g.affine(x, w1, b1))
-    out = [g.add("Gemm", x, g.constant(ws[kind]), g.affine(hidden, w2[kind], b[kind])) for kind in (0, 1)]
+    # Twice the logarithm of the scale is that of its square.
+    both = lambda pair: np.concatenate([pair[0], 2 * pair[1]], axis=-1)  # noqa: E731
+    out = g.add("Gemm", x, g.constant(both(ws)), g.affine(hidden, both(w2), both(b)))
+    out, logs = g.split(out, [blocks, blocks])
     average = np.repeat(np.eye(count), members, axis=0) / members
-    means = g.add("MatMul", out[0], g.constant(average))
-    off = g.add("Sub", out[0], g.add("MatMul", means, g.constant(np.repeat(np.eye(count), members, axis=1))))
-    logs = g.clip(out[1], *expect.LOG_SCALE)
-    squares = g.add("Add", g.add("Exp", g.add("Add", logs, logs)), g.add("Mul", off, off))
+    means = g.add("MatMul", out, g.constant(average))
+    off = g.add("MatMul", out, g.constant(np.eye(blocks) - average @ np.repeat(np.eye(count), members, axis=1)))
+    spread = g.add("Exp", g.clip(logs, *(2 * bound for bound in expect.LOG_SCALE)))
+    squares = g.add("Add", spread, g.add("Mul", off, off))
     return means, g.add("Sqrt", g.add("MatMul", squares, g.constant(average)))
 
 
 def stage_two(g, inputs, judged):
     """Log-odds: all members side by side up to the last layer, then the lowest of theirs."""
-    size, most = g.add("Abs", inputs), g.constant(np.float32(judge.LINEAR))
-    beyond = g.add("Relu", g.add("Sub", size, most))
-    log = g.add("Log", g.add("Add", beyond, g.constant(np.float32(1))))
-    soft = g.add("Mul", g.add("Sign", inputs), g.add("Add", g.add("Min", size, most), log))
+    # As `judge.soften`.
+    near = g.clip(inputs, -judge.LINEAR, judge.LINEAR)
+    beyond = g.add("Sub", inputs, near)
+    log = g.add("Log", g.add("Add", g.add("Abs", beyond), g.constant(np.float32(1))))
+    soft = g.add("Add", near, g.add("Mul", g.add("Sign", beyond), log))
     members = judged.members
     first = g.add("Relu", g.affine(soft, np.hstack([p["w1"] for p in members]), np.hstack([p["b1"] for p in members])))
-    sizes = [p["w2"].shape for p in members]
-    w2 = np.zeros((sum(a for a, _ in sizes), sum(b for _, b in sizes)))
+    second = g.add("Relu", g.affine(first, diagonal([p["w2"] for p in members]), np.hstack([p["b2"] for p in members])))
+    last = g.affine(second, diagonal([p["w3"] for p in members]), np.hstack([p["b3"] for p in members]))
+    table = g.add("Reshape", last, g.constant([len(members), -1], np.int64))
+    return g.clip(g.add("ReduceMin", table, axes=[0], keepdims=1), -judge.MOST, judge.MOST)
+
+
+def diagonal(blocks):
+    """One matrix with the blocks along its diagonal."""
+    whole = np.zeros(np.sum([block.shape for block in blocks], axis=0))
     row = column = 0
-    for p, (a, b) in zip(members, sizes):
-        w2[row : row + a, column : column + b] = p["w2"]
-        row, column = row + a, column + b
-    second = g.add("Relu", g.affine(first, w2, np.hstack([p["b2"] for p in members])))
-    outs, column = [], 0
-    for p in members:
-        own = range(column, column + len(p["w3"]))
-        outs.append(g.affine(g.columns(second, own), p["w3"], p["b3"]))
-        column += len(p["w3"])
-    return g.clip(g.add("Min", *outs), -judge.MOST, judge.MOST)
+    for block in blocks:
+        rows, columns = block.shape
+        whole[row : row + rows, column : column + columns] = block
+        row, column = row + rows, column + columns
+    return whole
 
 
-def certain(g, spec, limits):
-    """As `judge.certain`."""
+def certain(g, spec, limits, far):
+    """As `judge.certain`, in log-odds."""
     pairs = judge.timing(spec, limits)
-    far = g.add("Sub", g.columns("x", [it.column for it, _ in pairs]), g.row([it.sure for it, _ in pairs]))
-    far = g.clip(g.add("Mul", far, g.row([np.sign(it.slope) * judge.STEEP for it, _ in pairs])), 0, 1)
     to_target = np.zeros((len(pairs), len(spec.targets)))
     for row, (_, target) in enumerate(pairs):
-        to_target[row, target] = 1
-    return g.clip(g.add("MatMul", far, g.constant(to_target)), 0, 1)
+        to_target[row, target] = judge.CERTAIN
+    return g.clip(g.add("MatMul", g.clip(far, 0, 1), g.constant(to_target)), 0, judge.CERTAIN)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tract_onnx::prelude::{
     Datum, Framework, InferenceModelExt, IntoRunnable, IntoTValue, TValue, Tensor, TractResult, TypedRunnableModel,
-    tvec,
+    TypedSimpleState, tvec,
 };
 use tract_onnx::tract_hir::infer::InferenceFact;
 
@@ -15,7 +15,8 @@ use crate::engine::{Network, Verdict};
 
 /// See the module [`super`] for its inputs and outputs.
 pub(super) struct OnnxNetwork {
-    plan: Arc<TypedRunnableModel>,
+    /// Spawned once: that takes as long as ten operations.
+    plan: TypedSimpleState,
     shape: Shape,
     state: Vec<f32>,
 }
@@ -28,6 +29,7 @@ impl OnnxNetwork {
             Ok(plan) => plan.map_err(|e| format!("not a network that can be used: {e:#}"))?,
             Err(_) => return Err("not a network that can be used: the ONNX reader failed on it".into()),
         };
+        let plan = plan.spawn().map_err(|e| format!("not a network that can be used: {e:#}"))?;
         let mut network = Self { plan, shape, state: vec![0.0; shape.state] };
         network.run(&vec![0.0; shape.inputs], &mut Verdict::new(shape.targets, shape.scores))?;
         network.reset();

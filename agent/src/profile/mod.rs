@@ -30,6 +30,8 @@ use crate::engine::{ANY_BUS, Bus, Catalog, Guard, GuardError};
 const FORMAT: u32 = 1;
 /// Largest file that is read, bytes.
 const MAX_BYTES: u64 = 32 << 20;
+/// Most buses.
+pub const MAX_BUSES: usize = 128;
 /// Most identifiers of all buses.
 pub const MAX_MESSAGES: usize = 8192;
 /// Most fields of all messages.
@@ -321,6 +323,10 @@ impl Profile {
         }
         if self.name.is_empty() || self.name.len() > 64 {
             return Err(format!("name = \"{}\": use 1 to 64 bytes", self.name));
+        }
+        let mut names = HashSet::new();
+        if self.buses.len() > MAX_BUSES || !self.buses.iter().all(|bus| names.insert(&bus.name)) {
+            return Err(format!("a bus is there twice, or there are more than {MAX_BUSES}"));
         }
         let all = || self.buses.iter().flat_map(|bus| bus.messages.iter().map(move |message| (bus, message)));
         if all().count() > MAX_MESSAGES {

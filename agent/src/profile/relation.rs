@@ -17,6 +17,11 @@ pub(super) const MIN_SECONDS: f64 = 300.0;
 pub(super) const MAX_COMPARED: usize = 256;
 /// Correlation from which two fields are held to move together.
 const CORRELATION: f64 = 0.995;
+/// And of what both do within so many grid points, two seconds: two temperatures rise together for a quarter of an hour, and
+/// have nothing to do with each other.
+const MOVES: usize = 10;
+/// See [`MOVES`].
+const MOVES_CORRELATION: f64 = 0.9;
 /// By how much the slopes in both halves may differ.
 const SLOPES: f64 = 0.05;
 /// Each half covers so much of the whole range at least.
@@ -30,14 +35,42 @@ const OFF: f64 = 0.2;
 pub(super) struct Together {
     places: Vec<Place>,
     halves: [Sums; 2],
+    /// Of the differences to the values of [`MOVES`] grid points before, which are these, the oldest next.
+    moves: [Sums; 2],
+    before: Vec<Vec<f64>>,
+    next: usize,
+    differences: Vec<f64>,
 }
 
 #[derive(Clone)]
 struct Sums {
-    /// By pair, `x * fields + y`: samples, sums of x, y, xx, xy, yy, of values less the field's first.
+    /// By pair, `x * fields + y` with x before y: samples, sums of x, y, xx, xy, yy.
     pairs: Vec<[f64; 6]>,
     /// By field.
     ranges: Vec<(f64, f64)>,
+}
+
+impl Sums {
+    fn add(&mut self, values: &[f64]) {
+        let n = values.len();
+        for (i, x) in values.iter().enumerate().filter(|(_, x)| !x.is_nan()) {
+            let range = &mut self.ranges[i];
+            *range = (range.0.min(*x), range.1.max(*x));
+            for (j, y) in values.iter().enumerate().skip(i + 1).filter(|(_, y)| !y.is_nan()) {
+                let pair = &mut self.pairs[i * n + j];
+                for (sum, term) in pair.iter_mut().zip([1.0, *x, *y, x * x, x * y, y * y]) {
+                    *sum += term;
+                }
+            }
+        }
+    }
+
+    /// Of a pair, x first.
+    fn pair(&self, x: usize, y: usize) -> [f64; 6] {
+        let n = self.ranges.len();
+        let [c, sx, sy, sxx, sxy, syy] = self.pairs[x.min(y) * n + x.max(y)];
+        if x < y { [c, sx, sy, sxx, sxy, syy] } else { [c, sy, sx, syy, sxy, sxx] }
+    }
 }
 
 /// A line through the values of two fields.
@@ -52,7 +85,9 @@ impl Together {
     pub(super) fn new(places: Vec<Place>) -> Self {
         let n = places.len();
         let sums = Sums { pairs: vec![[0.0; 6]; n * n], ranges: vec![(f64::INFINITY, f64::NEG_INFINITY); n] };
-        Self { places, halves: [sums.clone(), sums] }
+        let [halves, moves] = [[sums.clone(), sums.clone()], [sums.clone(), sums]];
+        let before = vec![vec![f64::NAN; n]; MOVES];
+        Self { places, halves, moves, before, next: 0, differences: vec![f64::NAN; n] }
     }
 
     pub(super) fn places(&self) -> &[Place] {
@@ -61,18 +96,14 @@ impl Together {
 
     /// A grid point: the fields' values, NaN where there is none.
     pub(super) fn sample(&mut self, values: &[f64], half: usize) {
-        let n = self.places.len();
-        let sums = &mut self.halves[half.min(1)];
-        for (i, x) in values.iter().enumerate().filter(|(_, x)| !x.is_nan()) {
-            let range = &mut sums.ranges[i];
-            *range = (range.0.min(*x), range.1.max(*x));
-            for (j, y) in values.iter().enumerate().skip(i + 1).filter(|(_, y)| !y.is_nan()) {
-                let pair = &mut sums.pairs[i * n + j];
-                for (sum, term) in pair.iter_mut().zip([1.0, *x, *y, x * x, x * y, y * y]) {
-                    *sum += term;
-                }
-            }
+        let half = half.min(1);
+        self.halves[half].add(values);
+        let before = &mut self.before[self.next];
+        for ((difference, before), value) in self.differences.iter_mut().zip(before).zip(values) {
+            *difference = value - std::mem::replace(before, *value);
         }
+        self.next = (self.next + 1) % MOVES;
+        self.moves[half].add(&self.differences);
     }
 
     /// For each field the one that it follows from best, if any; how far off it is comes later.
@@ -94,7 +125,6 @@ impl Together {
 
     /// The line from field `x` to field `y`, if both halves agree on it.
     fn line(&self, x: usize, y: usize) -> Option<Line> {
-        let n = self.places.len();
         let span = |(low, high): (f64, f64)| high - low;
         let whole = |i: usize| {
             let [a, b] = [self.halves[0].ranges[i], self.halves[1].ranges[i]];
@@ -104,11 +134,11 @@ impl Together {
         if !self.halves.iter().all(covers) {
             return None;
         }
-        let sums = |half: &Sums| {
-            let [c, sx, sy, sxx, sxy, syy] = half.pairs[x.min(y) * n + x.max(y)];
-            if x < y { [c, sx, sy, sxx, sxy, syy] } else { [c, sy, sx, syy, sxy, sxx] }
-        };
-        let [a, b] = [sums(&self.halves[0]), sums(&self.halves[1])];
+        let moves = |half: &Sums| fit(half.pair(x, y)).is_some_and(|line| line.correlation >= MOVES_CORRELATION);
+        if !self.moves.iter().all(moves) {
+            return None;
+        }
+        let [a, b] = [self.halves[0].pair(x, y), self.halves[1].pair(x, y)];
         let (first, second) = (fit(a)?, fit(b)?);
         let agree = (first.slope - second.slope).abs() <= SLOPES * first.slope.abs();
         let good = agree && first.correlation >= CORRELATION && second.correlation >= CORRELATION;

@@ -119,6 +119,7 @@ fn what_is_wrong_in_a_file_is_named() {
         ("id = \"100\"", "id = \"1000\"", "three nor eight"),
         ("id = \"100\"", "id = \"200\"", "there twice"),
         ("lengths = [8]", "lengths = [7]", "flips"),
+        ("[[bus]]", "[[bus]]\nname = \"can0\"\nnewest_s = 0\ndbc = \"\"\n\n[[bus]]", "bus is there twice"),
         ("bits = 4", "bits = 40", "counter"),
         ("algorithm = \"CRC-8/SAE-J1850\"", "algorithm = \"md5\"", "CRC-8/SAE-J1850"),
         ("mean_ms = ", "mean_ms = -", "below zero"),

@@ -42,7 +42,7 @@ const TOP: usize = 3;
 pub const THRESHOLD: f64 = 1.0;
 /// When that is told.
 pub const DEBOUNCE: DebounceSpec =
-    DebounceSpec { k: 1, n: 1, min_ns: 0, clear_ns: 3_000_000_000, update_ns: 10_000_000_000 };
+    DebounceSpec { k: 1, n: 1, min_ns: 0, clear_ns: 3_000_000_000, update_ns: 60_000_000_000 };
 
 /// Kinds of oddness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
