@@ -49,7 +49,7 @@ struct Last {
 enum Pass {
     Traffic,
     Movement(Vec<(Plan, BTreeMap<CanId, Option<MessageIndex>>)>),
-    Together(Together),
+    Together(Box<Together>),
     Residuals(Residuals),
     Over,
 }
@@ -221,7 +221,7 @@ impl Learner {
             Pass::Movement(plans) => {
                 let together = self.compare(plans);
                 if seconds(self.length_ns) >= relation::MIN_SECONDS && together.places().len() > 1 {
-                    self.pass = Pass::Together(together);
+                    self.pass = Pass::Together(Box::new(together));
                 }
             }
             Pass::Together(together) => {
