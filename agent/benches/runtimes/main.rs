@@ -3,7 +3,12 @@
 //! Writes for each model DIR/NAME.json: the inputs of a few thousand grid points, what the network made of them, and the time
 //! of each inference. Prints a table of the whole way.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is a benchmark's report, and so is its output")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a panic is a benchmark's report, and so is its output"
+)]
 
 #[path = "../engine/drive.rs"]
 #[allow(dead_code, reason = "the other benchmark uses all of it")]
