@@ -377,6 +377,9 @@ impl Message {
             let [a, b, c] = t.busiest;
             [t.mean_ms, t.deviation_ms, t.shortest_ms, t.longest_ms, t.second_ms, a, b, c]
         });
+        if self.fields.iter().any(|f| f.min > f.max || f.step < 0.0 || f.still_s < 0.0) {
+            return Err("a field has `min` above `max`, or a step or a time below zero".into());
+        }
         let fields = self.fields.iter().flat_map(|f| [f.min, f.max, f.step, f.still_s]);
         let mut numbers = timing.into_iter().flatten().chain(fields).chain([self.surprise]);
         if numbers.any(|x| !x.is_finite()) || timing.is_some_and(|t| t.into_iter().any(|x| x < 0.0)) {

@@ -124,6 +124,8 @@ fn what_is_wrong_in_a_file_is_named() {
         ("algorithm = \"CRC-8/SAE-J1850\"", "algorithm = \"md5\"", "CRC-8/SAE-J1850"),
         ("mean_ms = ", "mean_ms = -", "below zero"),
         ("seconds = ", "seconds = inf #", "finite"),
+        ("step = ", "step = -", "below zero"),
+        ("max = ", "max = -", "`min` above `max`"),
         ("frames = ", "planes = ", "line "),
     ];
     for (from, to, complaint) in cases {

@@ -140,7 +140,7 @@ impl Watch {
             }
             self.last_counter = value;
         }
-        if follows {
+        if follows && self.limits.excess.is_finite() {
             let surprise = self.limits.weights.of(&self.last[..self.last_length], payload);
             self.excess.add(surprise, self.limits.of_random, MAX_LEVEL * self.limits.excess);
         }
@@ -187,6 +187,10 @@ impl Watch {
         let missing = age_s.zip(self.limits.missing_s).map_or(0.0, |(age, limit)| age / limit);
         self.evidence[Kind::Missing as usize] =
             Evidence { level: missing, observed: age_s.unwrap_or(0.0), expected: self.limits.period_s, field: 0 };
+        if missing >= 1.0 {
+            // What stands still has to come.
+            self.evidence[Kind::Frozen as usize] = Evidence::default();
+        }
         let (excess, limit) = (self.excess.level(), self.limits.excess);
         self.evidence[Kind::Payload as usize] =
             Evidence { level: excess / limit, observed: excess, expected: limit.min(f64::MAX), field: 0 };
