@@ -9,6 +9,7 @@ use can_decoders::log::{Options, UtcOffset};
 use super::{CliError, inputs};
 use crate::config::load_databases;
 use crate::profile::learn::Learner;
+use crate::profile::{Profile, ProfileError};
 use crate::source::{Frames, Log};
 
 #[derive(Args)]
@@ -53,12 +54,14 @@ pub(super) fn run(args: &LearnArgs) -> Result<(), CliError> {
     if args.logs.iter().any(|log| log.as_os_str() == "-") {
         return Err(CliError::Usage("learn reads its recordings several times: give files, not `-`".into()));
     }
-    if args.name.is_empty() || args.name.len() > 64 {
-        return Err(CliError::Usage("--name: use 1 to 64 bytes".into()));
+    if args.from >= args.to {
+        return Err(CliError::Usage(
+            "--from and --to: nothing lies between them; give two shares, the smaller first".into(),
+        ));
     }
     let databases = load_databases(&args.dbc)?;
     let (from_ns, to_ns) = span(args)?;
-    let mut learner = Learner::new(databases);
+    let (mut learner, mut is_first) = (Learner::new(databases), true);
     loop {
         let mut buses = Vec::new();
         for path in &args.logs {
@@ -69,7 +72,11 @@ pub(super) fn run(args: &LearnArgs) -> Result<(), CliError> {
                 }
             }
             buses = log.reader().buses().to_vec();
+            if is_first {
+                inputs::report_skipped(&log);
+            }
         }
+        is_first = false;
         if !learner.again(&buses) {
             break;
         }
@@ -77,7 +84,9 @@ pub(super) fn run(args: &LearnArgs) -> Result<(), CliError> {
     let file_name = |path: &PathBuf| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
     let recordings = args.logs.iter().map(file_name).collect();
     let profile = learner.finish(&args.name, &args.profile_version, recordings)?;
-    let text = profile.to_text().map_err(CliError::Usage)?;
+    let refused = |message| CliError::Profile(ProfileError::Invalid { path: args.out.clone(), message });
+    let text = profile.to_text().map_err(refused)?;
+    Profile::usable(&text).map_err(refused)?;
     std::fs::write(&args.out, text).map_err(|source| CliError::File { path: args.out.clone(), source })?;
     let messages: Vec<_> = profile.buses.iter().flat_map(|bus| &bus.messages).collect();
     tracing::info!(
@@ -115,7 +124,6 @@ fn span(args: &LearnArgs) -> Result<(u64, u64), CliError> {
         while let Some(frame) = log.next_frame()? {
             (first, last) = (first.min(frame.time_ns), last.max(frame.time_ns));
         }
-        inputs::report_skipped(&log);
     }
     #[expect(
         clippy::cast_possible_truncation,

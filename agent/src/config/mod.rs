@@ -196,6 +196,13 @@ impl Config {
             models.push(dir);
         }
         let profile = raw.profile.map(|profile| reader.resolve(profile.file.get_ref()));
+        for bus in raw.buses.iter().filter(|bus| profile.is_some() && bus.only_known) {
+            warnings.push(format!(
+                "bus \"{}\": with only_known, identifiers that no DBC file describes never come: the profile will miss those it \
+                 knows, and not see strangers; leave only_known out, or learn from recordings without them",
+                bus.name.get_ref()
+            ));
+        }
         let outbox = match raw.outbox {
             None => None,
             Some(outbox) => {

@@ -221,6 +221,9 @@ fn a_profile_that_cannot_be_used_is_left_out_and_told() {
     assert!(config().build().is_err());
     let profile = crate::profile::test_traffic::learned(5).to_text().unwrap();
     std::fs::write(dir.path().join("car.toml"), profile).unwrap();
+    let filtered = text.replace("dbc = []", "dbc = []\nonly_known = true");
+    let warnings = Config::parse(&dir.path().join("outrider.toml"), &filtered).unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("only_known")), "{warnings:?}");
     let live = config().build_live();
     assert_eq!((live.refused.len(), &*live.engine.guard().unwrap().finder().name), (0, "test"));
 }

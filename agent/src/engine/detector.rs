@@ -198,6 +198,7 @@ impl Detector {
     /// The clock jumped: history and smoothing start anew. An anomaly that was raised stays raised until it clears.
     pub(super) fn time_jumped(&mut self, now_ns: u64) {
         self.watched.time_jumped(now_ns);
+        self.stats.time_jumped(now_ns);
         self.features.reset();
         self.network.reset();
         self.parts.fill(Part::default());

@@ -70,7 +70,7 @@ pub const JUMP_NS: u64 = 60_000_000_000;
 pub const BACK_NS: u64 = 1_000_000_000;
 
 /// Times are held below the year 2100, so that sums of times and periods never overflow, whatever a recording says.
-const MAX_TIME_NS: u64 = 4_102_444_800_000_000_000;
+pub(crate) const MAX_TIME_NS: u64 = 4_102_444_800_000_000_000;
 
 /// The engine. See the module's documentation.
 pub struct Engine {

@@ -86,6 +86,11 @@ impl Stats {
         self.scores[SCORE_EDGES.partition_point(|edge| *edge <= share)] += 1;
     }
 
+    /// The clock jumped: nothing lies in the future.
+    pub(super) fn time_jumped(&mut self, now_ns: u64) {
+        self.since_ns = self.since_ns.min(now_ns);
+    }
+
     /// Whether it is time to tell.
     pub(super) fn is_due(&self, now_ns: u64) -> bool {
         self.since_ns != 0 && now_ns / PERIOD_NS != self.since_ns / PERIOD_NS

@@ -357,7 +357,7 @@ pub struct MessageState {
 /// Body of kind `model`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelState {
-    /// The model's name; of a refused one that of its directory.
+    /// The model's name; of a refused one, or a refused profile, that of its directory or file.
     pub name: Arc<str>,
     /// `refused` at the start, or `benched` later.
     pub state: &'static str,

@@ -60,7 +60,9 @@ pub(super) fn from_dbc(id: CanId, name: &str, length: usize, def: &MessageDef, t
         let fits = bits().count() == signal.bits as usize && bits().all(|bit| bit < 8 * length);
         // A multiplexor says what the others are, even if it counts.
         let is_taken = bits().any(|bit| taken.get(bit / 8).is_some_and(|mask| mask >> (bit % 8) & 1 == 1));
-        if !fits || (is_taken && !signal.is_multiplexor) || signal.multiplexing == Multiplexing::Never {
+        let odd = !(signal.factor.is_finite() && signal.offset.is_finite())
+            || matches!(&signal.multiplexing, Multiplexing::Selected { ranges, .. } if ranges.is_empty());
+        if odd || !fits || (is_taken && !signal.is_multiplexor) || signal.multiplexing == Multiplexing::Never {
             continue;
         }
         let multiplexor = if signal.is_multiplexor { "M" } else { "" };
@@ -81,6 +83,13 @@ pub(super) fn from_dbc(id: CanId, name: &str, length: usize, def: &MessageDef, t
             " SG_ {name}{mark} : {}|{}@{order}{sign} ({},{}) [0|0] \"{unit}\" X",
             signal.start, signal.bits, signal.factor, signal.offset
         );
+        // Labels say which values are none: "SNA", "Error".
+        if !signal.labels.is_empty() {
+            let quote =
+                |text: &str| text.chars().filter(|c| !"\"\\".contains(*c) && !c.is_control()).collect::<String>();
+            let labels = signal.labels.iter().map(|(raw, text)| format!("{raw} \"{}\" ", quote(text)));
+            let _ = writeln!(out.end, "VAL_ {} {name} {};", id.to_bits(), labels.collect::<String>());
+        }
         let float = match signal.encoding {
             Encoding::Float32 => 1,
             Encoding::Float64 => 2,
@@ -164,6 +173,7 @@ BO_ 301 Floats: 8 A
  SG_ F : 0|32@1- (1,0) [0|0] "" A
  SG_ Far : 56|16@1- (1,0) [0|0] "" A
 SG_MUL_VAL_ 300 Torque Kind 2-3, 7-7;
+VAL_ 300 Always 5 "SNA" 6 "a \\ b" ;
 SIG_VALTYPE_ 301 F : 1;
 "#;
         let database = Database::parse("t", text.as_bytes()).unwrap();
@@ -177,13 +187,15 @@ SIG_VALTYPE_ 301 F : 1;
             for message in [MessageIndex(0), MessageIndex(1)] {
                 let read = |plan: &Plan| {
                     let samples = plan.decode(message, &payload).signals().collect::<Vec<_>>();
-                    let named = |s: can_decoders::Sample| (plan.signal(s.signal).name.clone(), s.value);
+                    let named = |s: can_decoders::Sample| (plan.signal(s.signal).name.clone(), (s.value, s.validity));
                     samples.into_iter().map(named).filter(|(name, _)| !["Check", "Far"].contains(&&**name)).collect()
                 };
                 let (theirs, ours): (Vec<_>, Vec<_>) = (read(&plan), read(&mine));
                 assert_eq!(ours, theirs);
             }
         }
+        let sna = mine.decode(MessageIndex(0), &[0, 0, 0, 0, 5, 0, 0, 0]);
+        assert!(sna.signals().any(|sample| !sample.validity.is_valid()), "a label says that there is no value");
         assert!(!again.contains("Check") && !again.contains("Far"), "{again}");
     }
 

@@ -17,6 +17,7 @@ use super::movement::Movement;
 use super::relation::{self, Residuals, Together};
 use super::traffic::{Traffic, algorithms, number, seconds};
 use super::{BusProfile, FORMAT, MAX_FIELDS, MAX_MESSAGES, Message, Place, Profile, Provenance};
+use crate::engine::MAX_TIME_NS;
 use crate::engine::guard::is_unavailable;
 
 /// A pause this long, or a step back in time, parts recordings from each other. Nanoseconds.
@@ -118,7 +119,8 @@ impl Learner {
         if !matches!(frame.kind, FrameKind::Data | FrameKind::Fd { .. }) {
             return;
         }
-        let now_ns = frame.time_ns;
+        // As the engine takes it: an undated recording may begin at 0.
+        let now_ns = frame.time_ns.clamp(1, MAX_TIME_NS);
         let passed = now_ns.checked_sub(self.now_ns).filter(|passed| *passed < PAUSE_NS);
         // Recorders of several buses write their frames a little out of order.
         let late = now_ns < self.now_ns && self.now_ns - now_ns < LATE_NS;
@@ -279,7 +281,7 @@ impl Learner {
             }
             text.push('\n');
             text.push_str(&end);
-            // What was just written can be read; were it not so, there would be no fields, and the rest would hold.
+            // What was just written can be read; were it not so, [`Profile::usable`] would say so in the end.
             let plan = Database::parse(bus_name, text.as_bytes()).map(|database| Plan::compile(&[database]));
             let plan = plan.unwrap_or_else(|_| Plan::compile(&[]));
             let messages: BTreeMap<CanId, Option<MessageIndex>> = ids.iter().map(|id| (*id, plan.find(*id))).collect();

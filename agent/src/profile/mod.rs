@@ -30,6 +30,8 @@ use crate::engine::{ANY_BUS, Bus, Catalog, Guard, GuardError};
 const FORMAT: u32 = 1;
 /// Largest file that is read, bytes.
 const MAX_BYTES: u64 = 32 << 20;
+/// Longest name and version, bytes.
+pub const MAX_NAME: usize = 64;
 /// Most buses.
 pub const MAX_BUSES: usize = 128;
 /// Most identifiers of all buses.
@@ -202,6 +204,8 @@ pub struct Field {
     pub step: f64,
     /// The longest time without a change while samples came, seconds.
     pub still_s: f64,
+    /// Whether the first half of the recordings had most of the range of the whole, and the second half, too.
+    pub settled: bool,
 }
 
 /// Different values of a field that are counted.
@@ -314,6 +318,16 @@ impl Profile {
         })
     }
 
+    /// Whether the agent can use what [`Profile::to_text`] gives.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn usable(text: &str) -> Result<(), String> {
+        let profile = Self::parse(text)?;
+        let catalog = profile.catalog(Catalog::new(Vec::new()));
+        Guard::new(&profile, &catalog).map(|_| ()).map_err(|error| error.to_string())
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.format != FORMAT {
             return Err(format!(
@@ -321,8 +335,10 @@ impl Profile {
                 self.format
             ));
         }
-        if self.name.is_empty() || self.name.len() > 64 {
-            return Err(format!("name = \"{}\": use 1 to 64 bytes", self.name));
+        for (key, text) in [("name", &self.name), ("version", &self.version)] {
+            if text.is_empty() || text.len() > MAX_NAME || text.contains(char::is_control) {
+                return Err(format!("{key}: use 1 to {MAX_NAME} bytes on one line, as it is in every event"));
+            }
         }
         let mut names = HashSet::new();
         if self.buses.len() > MAX_BUSES || !self.buses.iter().all(|bus| names.insert(&bus.name)) {
@@ -351,7 +367,9 @@ impl Profile {
         let numbers = self.relations.iter().flat_map(|r| [r.slope, r.offset, r.off]);
         let numbers = numbers.chain(self.buses.iter().map(|bus| bus.newest_s)).chain([self.provenance.seconds]);
         if numbers.into_iter().any(|x| !x.is_finite()) {
-            return Err("a number is not finite".into());
+            return Err(
+                "`newest_s`, `seconds` or a number of a [[together]] is not finite; learn the profile anew".into()
+            );
         }
         Ok(())
     }
@@ -383,7 +401,7 @@ impl Message {
         let fields = self.fields.iter().flat_map(|f| [f.min, f.max, f.step, f.still_s]);
         let mut numbers = timing.into_iter().flatten().chain(fields).chain([self.surprise]);
         if numbers.any(|x| !x.is_finite()) || timing.is_some_and(|t| t.into_iter().any(|x| x < 0.0)) {
-            return Err("a number is not finite, or a time is below zero".into());
+            return Err("a number is not finite, or a time is below zero; learn the profile anew".into());
         }
         Ok(())
     }

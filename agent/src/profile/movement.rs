@@ -7,8 +7,12 @@ use super::{Counter, Field, MAX_VALUES};
 use crate::engine::guard::surprise::{Excess, Weights};
 use crate::engine::guard::{is_unavailable, ring, whole};
 
-/// A counter may miss a step in this share of the frames: the recorder lost some.
-const BREAKS: f64 = 0.01;
+/// A counter may miss a step in this share of the frames, if the recorder lost some: few enough that three do not come
+/// together.
+const BREAKS: f64 = 0.0005;
+
+/// See [`Field::settled`]: the share of the range.
+const SETTLED: f64 = 0.7;
 
 /// What a field does.
 pub(super) struct FieldWatch {
@@ -17,6 +21,8 @@ pub(super) struct FieldWatch {
     rising: Option<bool>,
     seen: Vec<u64>,
     whole: f64,
+    /// Ranges of the first and the second half.
+    halves: [(f64, f64); 2],
     field: Field,
 }
 
@@ -32,21 +38,32 @@ impl FieldWatch {
             max: f64::NEG_INFINITY,
             step: 0.0,
             still_s: 0.0,
+            settled: false,
         };
-        Self { last: None, changed_ns: 0, rising: None, seen: Vec::new(), whole: whole(signal), field }
+        Self {
+            last: None,
+            changed_ns: 0,
+            rising: None,
+            seen: Vec::new(),
+            whole: whole(signal),
+            halves: [(f64::INFINITY, f64::NEG_INFINITY); 2],
+            field,
+        }
     }
 
     fn pause(&mut self) {
         (self.last, self.rising) = (None, None);
     }
 
-    fn sample(&mut self, value: f64, now_ns: u64) {
+    fn sample(&mut self, value: f64, now_ns: u64, half: usize) {
         if !value.is_finite() {
             return;
         }
         let field = &mut self.field;
         field.samples += 1;
         (field.min, field.max) = (field.min.min(value), field.max.max(value));
+        let range = &mut self.halves[half];
+        *range = (range.0.min(value), range.1.max(value));
         if field.values < MAX_VALUES
             && let Err(place) = self.seen.binary_search(&value.to_bits())
         {
@@ -159,7 +176,7 @@ impl Movement {
                 && !is_unavailable(sample.raw, bits)
                 && let Some(watch) = self.fields.get_mut((sample.signal.0 - self.first_signal) as usize)
             {
-                watch.sample(sample.value, now_ns);
+                watch.sample(sample.value, now_ns, usize::from(self.half.is_some()));
             }
         }
     }
@@ -172,6 +189,10 @@ impl Movement {
 
     /// What its fields did; without those that never came.
     pub(super) fn fields(&self) -> Vec<Field> {
-        self.fields.iter().map(|watch| watch.field.clone()).filter(|field| field.samples > 0).collect()
+        let field = |watch: &FieldWatch| {
+            let span = SETTLED * (watch.field.max - watch.field.min);
+            Field { settled: watch.halves.iter().all(|(low, high)| high - low >= span), ..watch.field.clone() }
+        };
+        self.fields.iter().map(field).filter(|field| field.samples > 0).collect()
     }
 }

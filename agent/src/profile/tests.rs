@@ -93,6 +93,22 @@ fn pauses_part_recordings() {
     assert_eq!(fast.counter.map(|counter| counter.breaks), Some(0));
 }
 
+/// An undated recording begins at 0.
+#[test]
+fn times_may_begin_at_nothing() {
+    let mut frames = traffic(START, 310, 1);
+    frames.iter_mut().for_each(|frame| frame.time_ns -= START);
+    frames[0].time_ns = 0;
+    let mut learner = Learner::new(Vec::new());
+    loop {
+        frames.iter().for_each(|frame| learner.frame(frame));
+        if !learner.again(&["can0".to_string()]) {
+            break;
+        }
+    }
+    assert!(!learner.finish("test", "1", Vec::new()).unwrap().relations.is_empty());
+}
+
 #[test]
 fn nothing_and_too_much_is_not_learned() {
     let finish = |frames: &[can_decoders::Frame]| {
@@ -115,7 +131,8 @@ fn what_is_wrong_in_a_file_is_named() {
     let good = learned(30).to_text().unwrap();
     let cases = [
         ("format = 1", "format = 9", "learn the profile anew"),
-        ("name = \"test\"", "name = \"\"", "1 to 64 bytes"),
+        ("name = \"test\"", "name = \"\"", "name: use 1 to 64 bytes"),
+        ("version = \"1\"", "version = \"\"", "version: use 1 to 64 bytes"),
         ("id = \"100\"", "id = \"1000\"", "three nor eight"),
         ("id = \"100\"", "id = \"200\"", "there twice"),
         ("lengths = [8]", "lengths = [7]", "flips"),

@@ -8,6 +8,10 @@ use super::limits::FieldLimits;
 use super::watch::{Watch, whole};
 use crate::profile::{BusProfile, Profile, Relation, parse_id};
 
+/// A bus with so many identifiers that can be missed is large.
+const LARGE: usize = 3;
+/// Identifiers that never came are not missed so soon after a bus woke, seconds.
+const GRACE_S: f64 = 30.0;
 /// Unknown identifiers that are told apart on a bus.
 const MAX_STRANGERS: usize = 16;
 /// A frame of an unknown identifier is this share of what is needed to raise it; and what each second takes away. First on a
@@ -38,6 +42,14 @@ pub(super) struct GuardBus {
     pub(super) unknown: f64,
     pub(super) strangers: Vec<Stranger>,
     stranger_ns: u64,
+    /// When it woke; 0 while it sleeps.
+    pub(super) woke_ns: u64,
+    /// Time of its last known frame.
+    pub(super) heard_ns: u64,
+    /// A silence from which it sleeps, nanoseconds.
+    pub(super) patience_ns: u64,
+    /// It has identifiers enough to tell that one is missing from that it sleeps; else other buses have to.
+    pub(super) is_large: bool,
     /// New identifiers came until late.
     is_open: bool,
 }
@@ -80,15 +92,64 @@ impl GuardBus {
         let strangers = Vec::with_capacity(MAX_STRANGERS);
         let is_open = profile.newest_s > OPEN_SHARE * seconds;
         let name = profile.name.as_str().into();
-        Ok(Self { name, plan, watches, names, unknown: 0.0, strangers, stranger_ns: 0, is_open })
+        let missing = watches.iter().filter_map(|watch: &Watch| watch.limits.missing_s);
+        let (count, soonest) = missing.fold((0, f64::INFINITY), |(count, least), s| (count + 1, least.min(s)));
+        Ok(Self {
+            name,
+            plan,
+            watches,
+            names,
+            unknown: 0.0,
+            strangers,
+            stranger_ns: 0,
+            woke_ns: 0,
+            heard_ns: 0,
+            patience_ns: 2_000_000_000 + if count > 0 { nanoseconds(soonest * 1e9) } else { 0 },
+            is_large: count >= LARGE,
+            is_open,
+        })
     }
 
     /// A data frame.
     pub(super) fn frame(&mut self, frame: &Frame, now_ns: u64) {
         let Some(message) = self.plan.find(frame.id) else { return self.stranger(frame.id, now_ns) };
         let MessageIndex(number) = message;
+        self.heard_ns = now_ns;
+        if self.woke_ns == 0 {
+            self.woke_ns = now_ns;
+        }
         let decoded = self.plan.decode_frame(message, frame);
         self.watches[number as usize].frame(frame, now_ns, &self.plan, &decoded);
+    }
+
+    /// What came before says nothing about what comes now.
+    pub(super) fn forget(&mut self) {
+        (self.woke_ns, self.heard_ns) = (0, 0);
+        self.watches.iter_mut().for_each(Watch::forget);
+    }
+
+    /// The clock jumped.
+    pub(super) fn time_jumped(&mut self) {
+        self.forget();
+        (self.unknown, self.stranger_ns) = (0.0, 0);
+        self.strangers.clear();
+    }
+
+    /// A grid point; `heard_ns` is the time of the last frame of any bus.
+    pub(super) fn tick(&mut self, now_ns: u64, heard_ns: u64) {
+        // Measured at the last frame: when all fall silent, none is missed.
+        let heard_ns = if self.is_large { self.heard_ns } else { heard_ns };
+        if self.woke_ns != 0 && now_ns.saturating_sub(heard_ns) > self.patience_ns {
+            self.forget();
+        }
+        for watch in &mut self.watches {
+            let age_s = match (self.woke_ns, watch.last_ns) {
+                (0, _) => None,
+                (woke, 0) => Some((seconds(heard_ns.saturating_sub(woke)) - GRACE_S).max(0.0)),
+                (_, last) => Some(seconds(heard_ns.saturating_sub(last))),
+            };
+            watch.tick(now_ns, age_s);
+        }
     }
 
     /// After the evidence of a grid point was looked at: it counts for less from now on.
@@ -126,3 +187,13 @@ const NOTHING: FieldLimits = FieldLimits {
     whole: f64::INFINITY,
     still_s: f64::INFINITY,
 };
+
+#[expect(clippy::cast_precision_loss, reason = "durations; the last bits do not matter")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not below zero")]
+fn nanoseconds(ns: f64) -> u64 {
+    ns as u64
+}

@@ -19,6 +19,8 @@ const MISSING_MIN_SHARE: f64 = 0.8;
 const OUTAGE: f64 = 3.0;
 /// if so many are known.
 const OUTAGE_MIN_GAPS: u64 = 100;
+/// A counter that does not count more often than so many times a second is not watched.
+const BREAKS_PER_S: f64 = 0.1;
 /// What comes regularly has times between frames with a standard deviation of at most this share of their mean.
 const REGULAR: f64 = 0.5;
 /// The window that an identifier's frames are counted in holds so many, if the longest one does.
@@ -45,6 +47,8 @@ const FROZEN_SHARE: f64 = 0.005;
 pub(super) struct Limits {
     /// Seconds without a frame from which it is missing; `None` when that cannot be said.
     pub(super) missing_s: Option<f64>,
+    /// Seconds without a frame after which the next one need not follow from it.
+    pub(super) pause_s: f64,
     /// Frames within the window from which it floods the bus.
     pub(super) flooding: f64,
     /// The window, nanoseconds.
@@ -72,8 +76,11 @@ impl Limits {
             Some(random) => (1.5 * message.surprise + weights.rarest()).max(1.4 * random),
             None => f64::INFINITY,
         };
+        // A sender that restarts, or a recorder that lost frames, breaks it now and then; more often, it is not to be trusted.
+        let counter = message.counter.filter(|counter| number(counter.breaks) <= BREAKS_PER_S * seconds + 1.0);
         let mut limits = Self {
             missing_s: None,
+            pause_s: MISSING_MIN_S,
             flooding: f64::INFINITY,
             window_ns: WINDOWS_NS[2],
             early_ns: 0,
@@ -81,7 +88,7 @@ impl Limits {
             excess,
             weights,
             period_s: 0.0,
-            counter: message.counter,
+            counter,
         };
         match &message.timing {
             Some(timing) => limits.time(timing, seconds),
@@ -98,6 +105,7 @@ impl Limits {
         let period = timing.mean_ms / 1e3;
         self.period_s = period;
         let few = 1.0 / number(timing.gaps).sqrt();
+        self.pause_s = (2.0 * longest).max(MISSING_MIN_S);
         // What is sent on events can let you wait, or come in a row.
         let variance = (timing.deviation_ms / 1e3).powi(2);
         let variance =
@@ -149,9 +157,9 @@ impl FieldLimits {
         Self {
             step: if stiff { (room * field.step).max(JUMP * span) } else { f64::INFINITY },
             seen: (field.min, field.max),
-            // A field that has seen most of its values cannot leave them; and what the bits gave away may be the lower part
+            // A field that has seen most of its values cannot leave them; a place or a height goes on; and what the bits gave away may be the lower part
             // of one that is longer.
-            far: if stiff && described && 3.5 * span < whole { 1.5 * span } else { f64::INFINITY },
+            far: if stiff && described && field.settled && 3.5 * span < whole { 1.5 * span } else { f64::INFINITY },
             whole,
             still_s: if restless { 5.0 * field.still_s + 2.0 } else { f64::INFINITY },
         }

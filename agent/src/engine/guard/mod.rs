@@ -5,7 +5,8 @@
 //! are by kind: an anomaly `missing` begins with the first identifier that is missing, names those that are missed most, and
 //! ends when none is.
 //!
-//! A bus that falls silent altogether, with all the others, is no anomaly: the vehicle sleeps.
+//! A bus that falls silent altogether is no anomaly: it sleeps, and if not, `bus` and `message` events say what it is. Only of a
+//! bus with one or two identifiers that is silent while others are not, those are missed.
 
 mod bus;
 mod limits;
@@ -20,7 +21,6 @@ use can_decoders::Frame;
 
 use self::bus::GuardBus;
 use self::pair::Pair;
-use self::watch::Watch;
 use super::Sink;
 use super::anomaly::{Finder, Tick, Watched};
 use super::catalog::{ANY_BUS, Catalog};
@@ -34,8 +34,6 @@ pub use watch::{is_unavailable, ring, whole};
 pub const WINDOWS_NS: [u64; 3] = [500_000_000, 2_000_000_000, 4_000_000_000];
 /// Grid period, nanoseconds.
 pub(super) const PERIOD_NS: u64 = 100_000_000;
-/// Identifiers that never came are not missed so soon after the buses woke, seconds.
-const GRACE_S: f64 = 30.0;
 /// Contributions named in an event.
 const TOP: usize = 3;
 /// From this score on, something is odd.
@@ -129,11 +127,8 @@ pub struct Guard {
     routes: Vec<Option<usize>>,
     pairs: Vec<Pair>,
     watched: Vec<Watched>,
-    /// When the buses woke; 0 while they sleep.
-    woke_ns: u64,
-    last_ns: u64,
-    /// A silence of all buses from which they sleep, nanoseconds.
-    patience_ns: u64,
+    /// Time of the last frame of any bus.
+    heard_ns: u64,
     scores: [f64; Kind::ALL.len()],
 }
 
@@ -167,8 +162,6 @@ impl Guard {
         let buses = profile.buses.iter().map(|bus| GuardBus::new(bus, several, seconds, &profile.relations));
         let buses = buses.collect::<Result<Vec<_>, _>>().map_err(GuardError::Inconsistent)?;
         let pairs = profile.relations.iter().map(|relation| Pair::new(relation, &buses)).collect::<Result<_, _>>();
-        let longest = |watch: &Watch| watch.limits.missing_s.map(|s| nanoseconds(s * 1e9));
-        let patience_ns = buses.iter().flat_map(|bus| bus.watches.iter().filter_map(longest)).min();
         Ok(Self {
             finder: Finder {
                 name: profile.name.as_str().into(),
@@ -179,9 +172,7 @@ impl Guard {
             buses,
             routes,
             watched: Kind::ALL.map(|kind| Watched::new(kind.name().into(), THRESHOLD, DEBOUNCE)).into(),
-            woke_ns: 0,
-            last_ns: 0,
-            patience_ns: 2_000_000_000 + patience_ns.unwrap_or(0),
+            heard_ns: 0,
             scores: [0.0; Kind::ALL.len()],
         })
     }
@@ -194,49 +185,31 @@ impl Guard {
     /// A data frame of the engine's bus.
     pub(super) fn frame(&mut self, bus: usize, frame: &Frame, now_ns: u64) {
         let Some(bus) = self.routes[bus] else { return };
-        self.last_ns = now_ns;
-        if self.woke_ns == 0 {
-            self.woke_ns = now_ns;
-        }
+        self.heard_ns = now_ns;
         self.buses[bus].frame(frame, now_ns);
     }
 
     /// Frames of the engine's bus were missed: what comes next need not follow from what came before.
     pub(super) fn missed(&mut self, bus: usize) {
         if let Some(bus) = self.routes[bus] {
-            self.buses[bus].watches.iter_mut().for_each(Watch::forget);
-            self.woke_ns = self.last_ns;
+            self.buses[bus].forget();
         }
     }
 
     /// The clock jumped.
     pub(super) fn time_jumped(&mut self, now_ns: u64) {
         self.watched.iter_mut().for_each(|watched| watched.time_jumped(now_ns));
-        self.sleep();
-    }
-
-    fn sleep(&mut self) {
-        self.woke_ns = 0;
-        self.buses.iter_mut().flat_map(|bus| &mut bus.watches).for_each(Watch::forget);
+        self.buses.iter_mut().for_each(GuardBus::time_jumped);
+        self.heard_ns = 0;
     }
 
     /// One grid point.
     pub(super) fn tick(&mut self, index: usize, tick: Tick, sink: &mut impl Sink) {
         let now_ns = tick.now_ns;
-        if self.woke_ns != 0 && now_ns.saturating_sub(self.last_ns) > self.patience_ns {
-            self.sleep();
-        }
-        // Measured at the last frame of any: when all fall silent, none is missed.
-        let (woke_ns, heard_ns) = (self.woke_ns, self.last_ns);
         self.scores = [0.0; Kind::ALL.len()];
         for bus in &mut self.buses {
-            for watch in &mut bus.watches {
-                let age_s = match (woke_ns, watch.last_ns) {
-                    (0, _) => None,
-                    (woke, 0) => Some((seconds(heard_ns.saturating_sub(woke)) - GRACE_S).max(0.0)),
-                    (_, last) => Some(seconds(heard_ns.saturating_sub(last))),
-                };
-                watch.tick(now_ns, age_s);
+            bus.tick(now_ns, self.heard_ns);
+            for watch in &bus.watches {
                 for (score, evidence) in self.scores.iter_mut().zip(&watch.evidence) {
                     *score = score.max(evidence.level);
                 }
@@ -309,11 +282,6 @@ fn top(kind: Kind, buses: &[GuardBus], pairs: &[Pair]) -> Vec<Contribution> {
 #[expect(clippy::cast_precision_loss, reason = "durations; the last bits do not matter")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not below zero")]
-fn nanoseconds(ns: f64) -> u64 {
-    ns as u64
 }
 
 #[cfg(test)]

@@ -47,7 +47,9 @@ impl Pair {
             return;
         };
         let expected = self.relation.slope * x + self.relation.offset;
-        let is_broken = (expected - y).abs() > 2.5 * self.relation.off;
+        // An exact line is off by what rounding is, and by more of it the further out.
+        let rounding = 1e-6 * (expected.abs() + y.abs());
+        let is_broken = (expected - y).abs() > 2.5 * self.relation.off + rounding;
         self.broken = (self.broken + if is_broken { 1.0 } else { -2.0 }).clamp(0.0, 2.0 * APART.0);
         self.evidence = Evidence { level: self.broken / APART.0, observed: y, expected, field: 0 };
     }

@@ -107,6 +107,69 @@ fn a_bus_that_sleeps_misses_nothing() {
 }
 
 #[test]
+fn strangers_are_found_after_the_clock_was_set_back() {
+    let mut frames = minute();
+    frames.push(frame(TO, "7DF", &[2, 1, 0]));
+    frames.sort_by_key(|frame| frame.time_ns);
+    let mut later = traffic(START, 30, 98);
+    later
+        .extend((START + 10 * SECOND..START + 14 * SECOND).step_by(700_000_000).map(|at| frame(at, "7DF", &[2, 1, 0])));
+    later.sort_by_key(|frame| frame.time_ns);
+    frames.extend(later);
+    let found = play(&frames);
+    assert_eq!(found.first().map(|(at, anomaly)| ((at - START) / SECOND, &*anomaly.what)), Some((10, "unknown")));
+}
+
+/// Two large buses, of which one sleeps while the other goes on, and both of which then lose an identifier.
+#[test]
+fn one_bus_may_sleep_while_another_does_not() {
+    let both = |frames: Vec<Frame>| -> Vec<Frame> {
+        let twin = |mut frame: Frame| {
+            frame.bus = BusId(1);
+            frame
+        };
+        frames.into_iter().flat_map(|frame| [frame, twin(frame)]).collect()
+    };
+    let mut learner = crate::profile::learn::Learner::new(Vec::new());
+    let frames = both(traffic(START, 60, 1));
+    loop {
+        frames.iter().for_each(|frame| learner.frame(frame));
+        if !learner.again(&["can0".into(), "can1".into()]) {
+            break;
+        }
+    }
+    let profile = learner.finish("two", "1", Vec::new()).unwrap();
+    let play = |frames: &[Frame]| {
+        let catalog = profile.catalog(Catalog::new(Vec::new()));
+        let health = HealthSpec { period_ns: 60 * SECOND, silent_factor: 5, silent_min_ns: SECOND };
+        let guard = Guard::new(&profile, &catalog).unwrap();
+        let (mut engine, mut events) = (Engine::new(catalog, health, vec![], vec![]).with_guard(guard), Vec::new());
+        frames.iter().for_each(|frame| engine.frame(frame, &mut events));
+        anomalies(events)
+    };
+    let mut frames = both(minute());
+    frames.retain(|frame| !(within(frame) && frame.bus == BusId(1)));
+    assert!(play(&frames).is_empty());
+    let mut frames = both(minute());
+    frames.retain(|frame| !(within(frame) && frame.id == id("200") && frame.bus == BusId(1)));
+    assert_eq!(&*play(&frames)[0].1.top[0].name, "can1:ID_200");
+}
+
+#[test]
+fn after_a_pause_nothing_has_to_follow() {
+    // Elsewhere at once, and then the same value as a minute before.
+    let mut frames = minute();
+    frames.retain(|frame| !(within(frame) && frame.id == id("100")));
+    for own in frames.iter_mut().filter(|frame| frame.id == id("100") && frame.time_ns >= TO) {
+        let payload = own.payload();
+        *own = frame(own.time_ns, "100", &signed(payload[0], u16::from_be_bytes([payload[1], payload[2]]) ^ 0x8000));
+    }
+    frames.retain(|frame| frame.id != id("200"));
+    let kinds: Vec<String> = play(&frames).into_iter().map(|(_, anomaly)| anomaly.what.to_string()).collect();
+    assert!(kinds.iter().all(|kind| kind == "missing"), "{kinds:?}");
+}
+
+#[test]
 fn flooding() {
     for (name, step_ns) in [("100", 3_000_000), ("200", 40_000_000), ("18FEF100", 300_000_000)] {
         let mut frames = minute();

@@ -112,7 +112,7 @@ impl Watch {
         let payload = frame.payload();
         self.window.add(now_ns);
         let gap_ns = now_ns.saturating_sub(self.last_ns);
-        let follows = self.last_ns != 0 && self.limits.missing_s.is_none_or(|missing| seconds(gap_ns) < missing);
+        let follows = self.last_ns != 0 && seconds(gap_ns) < self.limits.pause_s;
         if self.last_ns != 0 && gap_ns < self.limits.early_ns {
             self.early = (self.early + 1.0 / EARLY).min(MAX_LEVEL);
         }
@@ -148,6 +148,9 @@ impl Watch {
         self.last[..self.last_length].copy_from_slice(&payload[..self.last_length]);
         if self.fields.is_empty() {
             return;
+        }
+        if !follows {
+            self.fields.iter_mut().for_each(|field| (field.value, field.time_ns) = (f64::NAN, 0));
         }
         let mut frozen = Evidence::default();
         let first = decoded.message().signals.start;

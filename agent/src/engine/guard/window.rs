@@ -15,11 +15,6 @@ impl Window {
         Self { width_ns, start_ns: 0, current: 0, before: 0 }
     }
 
-    /// Its width, nanoseconds.
-    pub const fn width_ns(&self) -> u64 {
-        self.width_ns
-    }
-
     /// A frame, and how many there were lately with it.
     #[inline]
     pub fn add(&mut self, now_ns: u64) -> f64 {
