@@ -16,6 +16,8 @@ PARITY_ROWS = 40
 
 def write(out, spec, mean, std, clean, network, rows, results, data, metrics):
     """`rows`: normalised inputs, one grid point after the other; `results`: expected, parts and score after the last."""
+    # Before the model is written, as that is in the repository, too.
+    sources = commit()
     out.mkdir(parents=True, exist_ok=True)
     (out / "model.onnx").write_bytes(network)
     expected, parts, score = results
@@ -44,7 +46,7 @@ def write(out, spec, mean, std, clean, network, rows, results, data, metrics):
         "",
         "[provenance]",
         f'data = "{data}"',
-        f'commit = "{commit()}"',
+        f'commit = "{sources}"',
         f'tool = "numpy {np.__version__}, onnx {onnx.__version__}"',
         *(f'{key} = "{value}"' for key, value in metrics.items()),
     ]
