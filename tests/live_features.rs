@@ -165,7 +165,7 @@ fn features_are_the_same_live_and_in_a_recording() {
     let live = live.lock().unwrap();
     // A batch that spans two grid points shows the second only.
     let common: Vec<u64> = live.keys().copied().filter(|at| replayed.contains_key(at)).collect();
-    assert!(common.len() > 120, "{} grid points live, {} replayed", live.len(), replayed.len());
+    assert!(common.len() > 40, "{} grid points live, {} replayed", live.len(), replayed.len());
     for at in common {
         assert_eq!(live[&at], replayed[&at], "at {} s", (at - START) / SECOND);
     }
