@@ -1,12 +1,27 @@
 //! Drives: frames in memory with the buses that describe them.
 
 use std::fmt;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use can_decoders::log::{LogWriter, Options};
 use can_decoders::{BusId, Database, Frame, LogReader, Plan, Sample};
 use outrider::engine::{Bus, Catalog, Engine, SignalId, Sink};
+use outrider::event::Event;
 use outrider::source::sim::{DBC, SimConfig, Simulation};
+
+/// Takes events and lets them go.
+pub(crate) struct Discard;
+
+impl Sink for Discard {
+    fn event(&mut self, event: Event) {
+        black_box(event);
+    }
+
+    fn score(&mut self, _: usize, _: u64, score: f64, _: &mut dyn Iterator<Item = f64>) {
+        black_box(score);
+    }
+}
 
 pub(crate) const SIMULATED: &str = "simulated";
 

@@ -32,28 +32,14 @@ use can_decoders::LogReader;
 use can_decoders::log::Options;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use outrider::engine::{CollectSpec, Collector, Detector, Engine, Guard, HealthSpec, Mode, Score, Sink, Verdict};
-use outrider::event::Event;
+use outrider::engine::{CollectSpec, Collector, Detector, Engine, Guard, HealthSpec, Mode, Score, Verdict};
 use outrider::model;
 use outrider::profile::Profile;
 use outrider::profile::learn::Learner;
 
-use drive::Drive;
+use drive::{Discard, Drive};
 
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// Takes events and lets them go.
-struct Discard;
-
-impl Sink for Discard {
-    fn event(&mut self, event: Event) {
-        black_box(event);
-    }
-
-    fn score(&mut self, _: usize, _: u64, score: f64, _: &mut dyn Iterator<Item = f64>) {
-        black_box(score);
-    }
-}
 
 /// Time per item of a job that handles `items` of them each time; `prepare` is not measured.
 fn per_item<S>(

@@ -18,28 +18,17 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use outrider::engine::{Detector, Engine, Guard, HealthSpec, Score, Sink, Verdict};
-use outrider::event::Event;
+use outrider::engine::{Detector, Engine, Guard, HealthSpec, Score, Verdict};
 use outrider::model;
 use outrider::profile::Profile;
 use outrider::profile::learn::Learner;
 use serde_json::json;
 
+use drive::Discard;
+
 /// Grid points of an inference benchmark: five minutes at 10 Hz.
 const POINTS: usize = 3000;
 const SECOND_NS: u64 = 1_000_000_000;
-
-struct Discard;
-
-impl Sink for Discard {
-    fn event(&mut self, event: Event) {
-        black_box(event);
-    }
-
-    fn score(&mut self, _: usize, _: u64, score: f64, _: &mut dyn Iterator<Item = f64>) {
-        black_box(score);
-    }
-}
 
 fn models() -> Vec<PathBuf> {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");

@@ -87,7 +87,11 @@ pub(super) fn run(args: &LearnArgs) -> Result<(), CliError> {
     let refused = |message| CliError::Profile(ProfileError::Invalid { path: args.out.clone(), message });
     let text = profile.to_text().map_err(refused)?;
     Profile::usable(&text).map_err(refused)?;
-    std::fs::write(&args.out, text).map_err(|source| CliError::File { path: args.out.clone(), source })?;
+    // Not in place: an agent that starts meanwhile must not find half of it.
+    let half = args.out.with_added_extension("part");
+    std::fs::write(&half, text)
+        .and_then(|()| std::fs::rename(&half, &args.out))
+        .map_err(|source| CliError::File { path: args.out.clone(), source })?;
     let messages: Vec<_> = profile.buses.iter().flat_map(|bus| &bus.messages).collect();
     tracing::info!(
         "{}: {} identifiers on {} buses from {} s: {} with a counter, {} with a checksum; {} fields, of which {} follow others",

@@ -157,8 +157,8 @@ impl FieldLimits {
         Self {
             step: if stiff { (room * field.step).max(JUMP * span) } else { f64::INFINITY },
             seen: (field.min, field.max),
-            // A field that has seen most of its values cannot leave them; a place or a height goes on; and what the bits gave away may be the lower part
-            // of one that is longer.
+            // A field that has seen most of its values cannot leave them; a place or a height goes on; and what the bits
+            // gave away may be the lower part of one that is longer.
             far: if stiff && described && field.settled && 3.5 * span < whole { 1.5 * span } else { f64::INFINITY },
             whole,
             still_s: if restless { 5.0 * field.still_s + 2.0 } else { f64::INFINITY },
