@@ -50,7 +50,7 @@ impl Stage {
         let file = self.dir.path().join(name);
         let text = format!(
             "[vehicle]\nid = \"truck-7\"\n\n[outbox]\ndir = \"outbox\"\nquota_mib = 256\n\n\
-             [uplink.mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nbackoff_min_ms = 10\nbackoff_max_ms = 100\n{mqtt}\n\n{what}",
+             [[gateway]]\nurl = \"mqtt://127.0.0.1:{}\"\nreconnect_spread_ms = 0\nbackoff_min_ms = 10\nbackoff_max_ms = 100\n{mqtt}\n\n{what}",
             self.proxy.port
         );
         std::fs::write(&file, text).unwrap();
@@ -110,7 +110,7 @@ impl Stage {
 }
 
 /// For as long as it takes: a drain ends when the outbox is empty, not when time is up.
-const PATIENT: &str = "drain_timeout_s = 3600";
+const PATIENT: &str = "[uplink]\ndrain_timeout_s = 3600";
 
 /// The simulated vehicle; `minutes` of its time, without an end when `None`.
 fn simulated(seed: u64, speed: f64, minutes: Option<f64>) -> String {
@@ -226,7 +226,7 @@ fn sigterm_without_a_link_keeps_everything_and_does_not_wait() {
 #[test]
 fn sigint_with_a_dead_link_ends_at_the_drain_deadline() {
     // The connection stays open and nothing is acknowledged: only the deadline ends the drain.
-    let mqtt = "drain_timeout_s = 1\nack_timeout_s = 3600";
+    let mqtt = "ack_timeout_s = 3600\n[uplink]\ndrain_timeout_s = 1";
     let mend = |stage: &Stage| {
         stage.proxy.cut();
         stage.proxy.swallow(false);

@@ -282,7 +282,7 @@ fn check_looks_at_the_source_and_the_uplink() {
     let text = std::fs::read_to_string(&drive.config).unwrap();
     let file = drive.dir.path().join("bad.toml");
     let socketcan = "\n[source]\nkind = \"socketcan\"\n";
-    let mqtts = "\n[uplink.mqtt]\nurl = \"mqtts://gateway.example:8883\"\nca_file = \"gone.pem\"\n";
+    let mqtts = "\n[[gateway]]\nurl = \"mqtts://gateway.example:8883\"\nca_file = \"gone.pem\"\n";
     for (text, words) in [
         (text.replace("\"can1\"", "\"*\"") + socketcan, ["bad.toml:26: ", "\"*\""]),
         (format!("[vehicle]\nid = \"a\"\n{socketcan}"), ["bad.toml:4: ", "[[bus]]"]),
@@ -290,7 +290,7 @@ fn check_looks_at_the_source_and_the_uplink() {
             text.replace("name = \"can1\"", "name = \"can1\"\nonly_known = true\nforward_xl = true") + socketcan,
             ["bad.toml:9: ", "exclude each other"],
         ),
-        (text.clone() + mqtts, ["bad.toml: [uplink.mqtt]: ", "gone.pem"]),
+        (text.clone() + mqtts, ["bad.toml: gateway gateway.example: ", "gone.pem"]),
         (
             text.clone() + "\n[outbox]\ndir = \"outbox\"\nquota_mib = 20000\n",
             ["bad.toml:28: ", "quota_mib = 20000: it must be from 4 to 16384"],

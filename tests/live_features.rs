@@ -24,7 +24,7 @@ use outrider::event::{Class, Event, Identity};
 use outrider::runtime::{Parts, run};
 use outrider::source::sim::{DBC, SimConfig, Simulation};
 use outrider::source::{Progress, Source, SourceError};
-use outrider::uplink::LinkMonitor;
+use outrider::uplink::{UplinkConfig, Uplinks};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
@@ -149,6 +149,7 @@ fn features_are_the_same_live_and_in_a_recording() {
             seen.lock().unwrap().insert(engine.now_ns() / PERIOD * PERIOD, values);
         }
     });
+    let (monitors, reports) = Uplinks::monitors(&UplinkConfig::default());
     let parts = Parts {
         identity: Identity { vehicle: "v".into(), boot: "b".into() },
         source: Box::new(Live { frames: drive().into_iter().peekable(), since: Instant::now() }),
@@ -156,8 +157,9 @@ fn features_are_the_same_live_and_in_a_recording() {
         refused: Vec::new(),
         meters: Vec::new(),
         outbox: Arc::new(Mutex::new(MemoryOutbox::new(10))),
-        mqtt: None,
-        monitor: Arc::new(LinkMonitor::new("none")),
+        uplink: UplinkConfig::default(),
+        monitors,
+        reports,
         observer: Some(observer),
     };
     run(parts, &AtomicBool::new(false)).unwrap();

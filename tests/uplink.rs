@@ -6,14 +6,22 @@
 mod answers;
 #[path = "support/uplink_fixture.rs"]
 mod fixture;
+#[path = "uplink_gateways.rs"]
+mod gateways;
 #[path = "support/memory_outbox.rs"]
 mod memory_outbox;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "uplink_mqtt5.rs"]
+mod mqtt5;
+#[path = "support/pki.rs"]
+mod pki;
 #[path = "support/proxy.rs"]
 mod proxy;
 #[path = "support/scripted_gateway.rs"]
 mod scripted_gateway;
+#[path = "uplink_tls.rs"]
+mod security;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +30,7 @@ use fixture::{Arrival, Running, arrivals, config, fill, first_arrivals, outbox, 
 use mosquitto::{Mosquitto, Subscriber, wait_until};
 use outrider::event::{Class, LossCause};
 use outrider::outbox::Outbox;
-use outrider::uplink::{LinkState, PayloadFormat};
+use outrider::uplink::{GatewayConfig, LinkState, PayloadFormat};
 use proxy::Proxy;
 
 #[test]
@@ -237,7 +245,7 @@ fn a_class_that_is_not_authorised_waits_until_the_access_list_is_mended() {
 #[test]
 fn tls_with_a_private_authority_and_a_client_certificate() {
     let dir = tempfile::tempdir().unwrap();
-    let pki = fixture::Pki::make(dir.path());
+    let pki = pki::Pki::make(dir.path());
     let broker = Mosquitto::with_config(dir.path(), "", &pki.listener());
     let subscriber = Subscriber::start(&broker);
     let outbox = outbox(1);
@@ -270,7 +278,7 @@ fn tls_with_a_private_authority_and_a_client_certificate() {
 #[test]
 fn a_gateway_of_a_foreign_authority_is_refused_and_tried_again() {
     let dir = tempfile::tempdir().unwrap();
-    let pki = fixture::Pki::make(dir.path());
+    let pki = pki::Pki::make(dir.path());
     let broker = Mosquitto::with_config(dir.path(), "", &pki.listener());
     let mut config = config(broker.port);
     config.host = "localhost".into();
@@ -352,12 +360,13 @@ fn shutdown_without_a_link_ends_at_once_and_keeps_everything() {
     let outbox = outbox(1);
     let seq = outbox.lock().unwrap().append(&telemetry(Class::Critical, 0)).unwrap();
     outbox.lock().unwrap().commit().unwrap();
-    let mut config = config(proxy.port);
+    let mut gateway = GatewayConfig::from(config(proxy.port));
     // Neither the drain nor a back-off may hold it up: both are longer than a test waits.
-    config.drain_timeout = mosquitto::PATIENCE * 10;
-    config.backoff_min = mosquitto::PATIENCE * 10;
-    config.backoff_max = config.backoff_min;
-    let mut uplink = Running::start(config, &outbox);
+    gateway.backoff_min = mosquitto::PATIENCE * 10;
+    gateway.backoff_max = gateway.backoff_min;
+    let mut all = fixture::uplink(vec![gateway]);
+    all.drain_timeout = mosquitto::PATIENCE * 10;
+    let mut uplink = Running::all(all, &outbox);
     wait_until("a failure", || uplink.monitor.snapshot().failures == 1);
     assert_eq!(proxy.accepted(), 1);
     uplink.stop();

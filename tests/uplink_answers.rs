@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outrider::event::{Class, LossCause};
 use outrider::outbox::Outbox;
+use outrider::uplink::GatewayConfig;
 
 use crate::fixture::{self, Running, config, fill, outbox, telemetry};
 use crate::mosquitto::{self, wait_until};
@@ -280,11 +281,13 @@ fn after_a_refusal_the_class_rests_and_the_others_do_not() {
     });
     let mut config = config(gateway.port);
     config.window = 4;
+    let mut config = GatewayConfig::from(config);
     // The rest outlasts the test, and so would a drain that waited for its end.
     config.backoff_min = mosquitto::PATIENCE * 20;
     config.backoff_max = config.backoff_min;
-    config.drain_timeout = mosquitto::PATIENCE * 10;
-    let mut uplink = Running::start(config, &outbox);
+    let mut all = fixture::uplink(vec![config]);
+    all.drain_timeout = mosquitto::PATIENCE * 10;
+    let mut uplink = Running::all(all, &outbox);
     wait_until("all alerts and gaps", || {
         let held = outbox.lock().unwrap().stat().events;
         held[Class::Alert.rank()] == 0 && held[Class::Status.rank()] == 0

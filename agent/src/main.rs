@@ -18,7 +18,11 @@ fn log_to_standard_error() {
     // Never colours: the log goes to files and journals, and a feature of some dependency must not change its bytes.
     let lines =
         tracing_subscriber::fmt::layer().with_target(false).with_ansi(false).with_writer(std::io::stderr).compact();
-    // The MQTT client logs every failed attempt; the uplink says the same at a bounded rate.
-    let quiet = Targets::new().with_default(level).with_target("rumqttc", LevelFilter::OFF);
+    // The clients log every failed attempt; the uplink says the same at a bounded rate.
+    let quiet = Targets::new()
+        .with_default(level)
+        .with_target("rumqttc", LevelFilter::OFF)
+        .with_target("rskafka", LevelFilter::OFF)
+        .with_target("rsasl", LevelFilter::OFF);
     tracing_subscriber::registry().with(lines).with(quiet).init();
 }

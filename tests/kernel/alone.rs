@@ -45,7 +45,7 @@ fn start_through(stage: &Stage, proxy: &Proxy, what: &str) -> Agent {
     let config = stage.config(what);
     let through = std::fs::read_to_string(&config).unwrap();
     let through = through.replace(&format!(":{}\"", stage.broker.port), &format!(":{}\"", proxy.port));
-    std::fs::write(&config, through.replace("drain_timeout_s", "keep_alive_s = 60\ndrain_timeout_s")).unwrap();
+    std::fs::write(&config, through.replace("[uplink]", "keep_alive_s = 60\n[uplink]")).unwrap();
     let _ = std::fs::remove_file(stage.dir.path().join("run.log"));
     let agent = Agent::start(&config);
     wait_until("an open interface", || stage.log().contains("CAN interface kv0: open"));

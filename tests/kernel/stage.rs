@@ -57,8 +57,8 @@ impl Stage {
         let file = self.dir.path().join("run.toml");
         let text = format!(
             "[vehicle]\nid = \"car\"\n[outbox]\ndir = \"outbox\"\n[source]\nkind = \"socketcan\"\n[health]\nperiod_s = 1\n\
-             [uplink.mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nbackoff_min_ms = 10\nbackoff_max_ms = 100\n\
-             drain_timeout_s = 3600\n{what}",
+             [[gateway]]\nurl = \"mqtt://127.0.0.1:{}\"\nreconnect_spread_ms = 0\nbackoff_min_ms = 10\nbackoff_max_ms = 100\n\
+             [uplink]\ndrain_timeout_s = 3600\n{what}",
             self.broker.port
         );
         std::fs::write(&file, text).unwrap();

@@ -205,7 +205,7 @@ impl Recorder {
         let subscriber = || {
             let mut command = Command::new(program("stdbuf", "coreutils"));
             command.arg("-o0").arg(program("mosquitto_sub", "mosquitto-clients"));
-            command.args(["-V", "5", "-q", "1", "-t", "#", "-c", "-i", "recorder", "-x", "4294967295"]);
+            command.args(["-V", "5", "-q", "1", "-t", "outrider/#", "-c", "-i", "recorder", "-x", "4294967295"]);
             command.args(["-h", "127.0.0.1", "-p", &port]);
             command
         };

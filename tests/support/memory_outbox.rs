@@ -62,6 +62,7 @@ impl MemoryOutbox {
             first_seq: first.0,
             last_seq: last.0,
             count: u32::try_from(events.len()).unwrap(),
+            regions: None,
             payload: events.iter().flat_map(|(_, bytes)| bytes).copied().collect(),
         };
         let seqs = events.iter().map(|(seq, _)| *seq).collect();

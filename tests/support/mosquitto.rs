@@ -169,11 +169,16 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     /// Subscribed when it returns.
     pub(crate) fn start(broker: &Mosquitto) -> Self {
+        Self::named(broker, "observer")
+    }
+
+    /// With a session of that name.
+    pub(crate) fn named(broker: &Mosquitto, name: &str) -> Self {
         // Standard output is line-buffered by stdbuf: into a pipe it would come in blocks.
         let mut child = Command::new(program("stdbuf", "coreutils"))
             .arg("-oL")
             .arg(program("mosquitto_sub", "mosquitto-clients"))
-            .args(["-V", "5", "-q", "1", "-t", "#", "-c", "-i", "observer", "-x", "4294967295", "-d"])
+            .args(["-V", "5", "-q", "1", "-t", "#", "-c", "-i", name, "-x", "4294967295", "-d"])
             .args(["-F", ">>|%t|%C|%P|%x", "-h", "127.0.0.1", "-p", &broker.observer_port.to_string()])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

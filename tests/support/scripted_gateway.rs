@@ -11,6 +11,8 @@ use std::thread;
 pub(crate) struct Publish {
     pub(crate) topic: String,
     pub(crate) id: u16,
+    /// The properties, encoded, without their length.
+    pub(crate) properties: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     /// Which connection it came on, from 1.
     pub(crate) connection: usize,
@@ -20,6 +22,31 @@ pub(crate) struct Publish {
 pub(crate) struct ScriptedGateway {
     pub(crate) port: u16,
     published: Arc<Mutex<Vec<Publish>>>,
+    connects: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// A CONNACK with a reason code and encoded properties.
+pub(crate) fn connack(reason: u8, properties: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(properties.len()).unwrap();
+    [&[0x20, length + 3, 0, reason, length][..], properties].concat()
+}
+
+/// A PUBACK.
+pub(crate) fn puback(id: u16, reason: u8) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    vec![0x40, 4, high, low, reason, 0]
+}
+
+/// A DISCONNECT with a reason code and encoded properties.
+pub(crate) fn disconnect(reason: u8, properties: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(properties.len()).unwrap();
+    [&[0xE0, length + 2, reason, length][..], properties].concat()
+}
+
+/// A text as a property.
+pub(crate) fn text_property(id: u8, text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    [&[id, 0, length][..], text.as_bytes()].concat()
 }
 
 impl ScriptedGateway {
@@ -35,18 +62,34 @@ impl ScriptedGateway {
         connack: impl Fn(usize) -> Vec<u8> + Send + 'static,
         answer: impl FnMut(&Publish) -> Vec<(u16, u8)> + Send + 'static,
     ) -> Self {
+        let mut answer = answer;
+        Self::raw(
+            move |connection| self::connack(0, &connack(connection)),
+            move |publish| answer(publish).into_iter().flat_map(|(id, reason)| puback(id, reason)).collect(),
+        )
+    }
+
+    /// Answers a CONNECT, by its connection counted from 1, and each PUBLISH with whole packets.
+    pub(crate) fn raw(
+        connack: impl Fn(usize) -> Vec<u8> + Send + 'static,
+        mut answer: impl FnMut(&Publish) -> Vec<u8> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let published = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&published);
-        let mut answer = answer;
+        let (published, connects) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (log, its_connects) = (Arc::clone(&published), Arc::clone(&connects));
         thread::spawn(move || {
             for (i, client) in listener.incoming().map_while(Result::ok).enumerate() {
                 // One at a time: a publisher has one connection. An error means that it ended.
-                let _ = serve(client, i + 1, &connack(i + 1), &log, &mut answer);
+                let _ = serve(client, i + 1, &connack(i + 1), &log, &its_connects, &mut answer);
             }
         });
-        Self { port, published }
+        Self { port, published, connects }
+    }
+
+    /// The CONNECT packets without their fixed headers.
+    pub(crate) fn connects(&self) -> Vec<Vec<u8>> {
+        self.connects.lock().unwrap().clone()
     }
 
     pub(crate) fn published(&self) -> Vec<Publish> {
@@ -59,24 +102,20 @@ fn serve(
     connection: usize,
     connack: &[u8],
     log: &Mutex<Vec<Publish>>,
-    answer: &mut impl FnMut(&Publish) -> Vec<(u16, u8)>,
+    connects: &Mutex<Vec<Vec<u8>>>,
+    answer: &mut impl FnMut(&Publish) -> Vec<u8>,
 ) -> io::Result<()> {
     loop {
         let (kind, body) = packet(&mut client)?;
         match kind >> 4 {
             1 => {
-                let length = u8::try_from(connack.len()).unwrap();
-                let mut reply = vec![0x20, length + 3, 0, 0, length];
-                reply.extend_from_slice(connack);
-                client.write_all(&reply)?;
+                connects.lock().unwrap().push(body);
+                client.write_all(connack)?;
             }
             3 => {
                 let publish = parse(&body, connection);
                 log.lock().unwrap().push(publish.clone());
-                for (id, reason) in answer(&publish) {
-                    let [high, low] = id.to_be_bytes();
-                    client.write_all(&[0x40, 4, high, low, reason, 0])?;
-                }
+                client.write_all(&answer(&publish))?;
             }
             12 => client.write_all(&[0xD0, 0])?,
             _ => return Ok(()),
@@ -112,5 +151,6 @@ fn parse(body: &[u8], connection: usize) -> Publish {
         first if first < 128 => (usize::from(first), 1),
         first => (usize::from(first & 127) | usize::from(rest[1]) << 7, 2),
     };
-    Publish { topic, id, payload: rest[used + length..].to_vec(), connection }
+    let (properties, payload) = rest[used..].split_at(length);
+    Publish { topic, id, properties: properties.to_vec(), payload: payload.to_vec(), connection }
 }

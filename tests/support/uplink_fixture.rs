@@ -1,57 +1,78 @@
 //! An uplink that runs beside the test, events to send, and keys to send them under.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#![allow(dead_code, reason = "the scenario tests each use a part of it")]
+
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use outrider::event::{Body, Class, Event, Identity, NameMap, Signals};
 use outrider::outbox::Outbox;
-use outrider::uplink::{LinkMonitor, MqttConfig, MqttUplink, TlsConfig, TopicTemplate, Waker};
+use outrider::uplink::{GatewayConfig, LinkMonitor, MqttConfig, TopicTemplate, UplinkConfig, Uplinks, Waker};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use crate::memory_outbox::MemoryOutbox;
-use crate::mosquitto::{Subscriber, program, wait_until};
+use crate::mosquitto::{Subscriber, wait_until};
 
-/// Quick to try again.
+/// A gateway on this computer.
 pub(crate) fn config(port: u16) -> MqttConfig {
     let topic = TopicTemplate::parse("outrider/{vehicle}/{class}").unwrap();
-    let mut config = MqttConfig::new("127.0.0.1", port, "v1", topic);
-    config.backoff_min = Duration::from_millis(5);
-    config.backoff_max = Duration::from_millis(100);
-    config.drain_timeout = crate::mosquitto::PATIENCE;
-    config
+    MqttConfig::new("127.0.0.1", port, "v1", topic)
+}
+
+/// Quick to try again.
+pub(crate) fn hasty(gateway: impl Into<GatewayConfig>) -> GatewayConfig {
+    let mut gateway = gateway.into();
+    gateway.backoff_min = Duration::from_millis(5);
+    gateway.backoff_max = Duration::from_millis(100);
+    gateway.reconnect_spread = Duration::ZERO;
+    gateway
+}
+
+/// Drains for as long as a test waits.
+pub(crate) fn uplink(gateways: Vec<GatewayConfig>) -> UplinkConfig {
+    UplinkConfig { gateways, drain_timeout: crate::mosquitto::PATIENCE, ..UplinkConfig::default() }
 }
 
 pub(crate) fn outbox(events_per_batch: usize) -> Arc<Mutex<MemoryOutbox>> {
     Arc::new(Mutex::new(MemoryOutbox::new(events_per_batch)))
 }
 
-/// An uplink on a thread of its own.
+/// Uplinks on a thread of their own.
 pub(crate) struct Running {
+    /// Of the first gateway.
     pub(crate) monitor: Arc<LinkMonitor>,
+    /// Of all gateways.
+    pub(crate) monitors: Vec<Arc<LinkMonitor>>,
+    pub(crate) reports: Receiver<Body>,
     pub(crate) waker: Waker,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    pub(crate) fn start(config: MqttConfig, outbox: &Arc<Mutex<MemoryOutbox>>) -> Self {
+    /// To one gateway, quick to try again.
+    pub(crate) fn start(config: impl Into<GatewayConfig>, outbox: &Arc<Mutex<MemoryOutbox>>) -> Self {
+        Self::all(uplink(vec![hasty(config)]), outbox)
+    }
+
+    pub(crate) fn all(config: UplinkConfig, outbox: &Arc<Mutex<MemoryOutbox>>) -> Self {
         let identity = Identity { vehicle: "v1".into(), boot: "boot".into() };
-        let uplink = MqttUplink::new(config, &identity).unwrap();
-        let monitor = Arc::new(LinkMonitor::new("test"));
+        let (monitors, reports) = Uplinks::monitors(&config);
+        let uplinks = Uplinks::new(config, &identity).unwrap();
         let waker = Waker::new();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (outbox, its_waker, its_monitor) = (Arc::clone(outbox), waker.clone(), Arc::clone(&monitor));
+        let (outbox, its_waker, its_monitors) = (Arc::clone(outbox), waker.clone(), monitors.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(uplink.run(outbox, its_waker, its_monitor, async {
+            runtime.block_on(uplinks.run(outbox, its_waker, its_monitors, async {
                 let _ = stopped.await;
             }));
         });
-        Self { monitor, waker, stop: Some(stop), thread: Some(thread) }
+        let monitor = Arc::clone(&monitors[0]);
+        Self { monitor, monitors, reports, waker, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Asks it to end and waits until it has.
@@ -118,64 +139,4 @@ pub(crate) fn arrivals(subscriber: &Subscriber) -> Vec<Arrival> {
 pub(crate) fn first_arrivals(arrivals: &[Arrival]) -> Vec<Arrival> {
     let mut seen = std::collections::BTreeSet::new();
     arrivals.iter().filter(|arrival| seen.insert(arrival.seq)).cloned().collect()
-}
-
-/// Certificates made with the openssl program.
-pub(crate) struct Pki {
-    dir: PathBuf,
-}
-
-impl Pki {
-    /// An authority, a gateway named `localhost`, a vehicle, and a second authority that signed nothing.
-    pub(crate) fn make(dir: &Path) -> Self {
-        let pki = Self { dir: dir.to_owned() };
-        for ca in ["ca", "foreign"] {
-            pki.openssl(&format!(
-                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN={ca} \
-                 -addext basicConstraints=critical,CA:TRUE -keyout {ca}.key -out {ca}.pem"
-            ));
-        }
-        std::fs::write(dir.join("leaf.ext"), "basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost\n").unwrap();
-        for leaf in ["gateway", "vehicle"] {
-            pki.openssl(&format!(
-                "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={leaf} -keyout {leaf}.key -out {leaf}.csr"
-            ));
-            pki.openssl(&format!(
-                "x509 -req -in {leaf}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile leaf.ext -out {leaf}.pem"
-            ));
-        }
-        pki
-    }
-
-    fn openssl(&self, args: &str) {
-        let output = Command::new(program("openssl", "openssl"))
-            .args(args.split_whitespace())
-            .current_dir(&self.dir)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Settings of a listener that takes only vehicles of this authority.
-    pub(crate) fn listener(&self) -> String {
-        let dir = self.dir.display();
-        format!(
-            "allow_anonymous true\ncafile {dir}/ca.pem\ncertfile {dir}/gateway.pem\nkeyfile {dir}/gateway.key\n\
-             require_certificate true"
-        )
-    }
-
-    pub(crate) fn client(&self, with_certificate: bool) -> TlsConfig {
-        let file = |name: &str| self.dir.join(name);
-        TlsConfig {
-            ca_file: file("ca.pem"),
-            cert_file: with_certificate.then(|| file("vehicle.pem")),
-            key_file: with_certificate.then(|| file("vehicle.key")),
-            server_name: None,
-        }
-    }
-
-    pub(crate) fn foreign_ca(&self) -> PathBuf {
-        self.dir.join("foreign.pem")
-    }
 }

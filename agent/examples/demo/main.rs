@@ -32,7 +32,7 @@ use outrider::event::Identity;
 use outrider::outbox::SledOutbox;
 use outrider::runtime::{self, Parts, clock};
 use outrider::source;
-use outrider::uplink::LinkMonitor;
+use outrider::uplink::{LinkSnapshot, Uplinks};
 
 use options::Options;
 use scenario::Scenario;
@@ -64,7 +64,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let outbox = Arc::new(Mutex::new(SledOutbox::open(&place.dir, place.config, identity.clone(), clock::wall_ns())?));
     let source_config = config.source.as_ref().ok_or("the demo's configuration has no source")?;
     let source = source::open(source_config, engine.catalog())?;
-    let monitor = Arc::new(LinkMonitor::new("mqtt"));
+    let (monitors, reports) = Uplinks::monitors(&config.uplink);
     let view = Arc::new(view::Shared::default());
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -78,8 +78,9 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         meters: Vec::new(),
         refused: Vec::new(),
         outbox: outbox.clone(),
-        mqtt: config.mqtt,
-        monitor: monitor.clone(),
+        uplink: config.uplink,
+        monitors: monitors.clone(),
+        reports,
         observer: Some(view.observer(&scenario)),
     };
     let started = Instant::now();
@@ -102,7 +103,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
             stop.store(true, Ordering::Relaxed);
         }
         let stat = outrider::outbox::Outbox::stat(&*outrider::outbox::lock(&outbox));
-        screen.draw(&view, &stat, &monitor.snapshot(), &subscriber.progress(), passed)?;
+        screen.draw(&view, &stat, &LinkSnapshot::sum(&monitors), &subscriber.progress(), passed)?;
         std::thread::sleep(Duration::from_millis(100));
     }
     screen.close()?;

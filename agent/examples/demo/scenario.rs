@@ -96,7 +96,8 @@ impl Scenario {
     pub(crate) fn config(&self, dir: &Path, port: u16) -> Result<String, Box<dyn Error>> {
         let mut text = format!(
             "[vehicle]\nid = \"demo-car\"\n\n[health]\nperiod_s = 10\n\n[outbox]\ndir = \"outbox\"\nquota_mib = 32\n\n\
-             [uplink.mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nbackoff_min_ms = 100\nbackoff_max_ms = 1000\n"
+             [[gateway]]\nurl = \"mqtt://127.0.0.1:{port}\"\nbackoff_min_ms = 100\nbackoff_max_ms = 1000\n\
+             reconnect_spread_ms = 1000\n"
         );
         match &self.recording {
             Some(Recording { log, dbc, utc_offset, speed }) => {

@@ -119,8 +119,8 @@ enum CliError {
     Outbox(#[from] OutboxError),
     #[error(transparent)]
     Run(#[from] RunError),
-    #[error("{path}: [uplink.mqtt]: {source}")]
-    Uplink { path: PathBuf, source: Box<crate::uplink::ConfigError> },
+    #[error("{path}: {source}")]
+    Uplink { path: PathBuf, source: crate::uplink::GatewayError },
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error("{path}: {source}")]

@@ -12,7 +12,7 @@ use crate::event::Identity;
 use crate::outbox::SledOutbox;
 use crate::runtime::{self, Parts, clock};
 use crate::source;
-use crate::uplink::{LinkMonitor, MqttUplink};
+use crate::uplink::Uplinks;
 
 pub(super) fn run(path: &Path) -> Result<(), CliError> {
     let config = Config::load(path)?;
@@ -37,9 +37,10 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     let source = source::open(source_config, engine.catalog())?;
     let now = if source.is_live() { clock::moment() } else { clock::wall_ns().into() };
     let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, identity.clone(), now)?;
-    if config.mqtt.is_none() {
-        tracing::warn!("no [uplink.mqtt]: events stay in the outbox");
+    if config.uplink.gateways.is_empty() {
+        tracing::warn!("no [[gateway]]: events stay in the outbox");
     }
+    let (monitors, reports) = Uplinks::monitors(&config.uplink);
     let parts = Parts {
         source,
         identity,
@@ -47,8 +48,9 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         refused,
         meters,
         outbox: Arc::new(Mutex::new(outbox)),
-        mqtt: config.mqtt,
-        monitor: Arc::new(LinkMonitor::new("mqtt")),
+        uplink: config.uplink,
+        monitors,
+        reports,
         observer: None,
     };
     tracing::info!("outrider {} runs for vehicle {}", env!("CARGO_PKG_VERSION"), config.vehicle);
@@ -68,14 +70,13 @@ pub(super) fn check(path: &Path) -> Result<(), CliError> {
     let config = Config::load(path)?;
     inputs::warn_all(&config.warnings);
     let engine = config.engine.build()?;
-    if let Some(mqtt) = config.mqtt {
-        let identity = Identity { vehicle: config.vehicle, boot: String::new().into() };
-        MqttUplink::new(mqtt, &identity)
-            .and_then(|uplink| uplink.check_files())
-            .map_err(|error| CliError::Uplink { path: path.into(), source: error.into() })?;
-    }
+    let gateways = config.uplink.gateways.len();
+    let identity = Identity { vehicle: config.vehicle, boot: String::new().into() };
+    Uplinks::new(config.uplink, &identity)
+        .and_then(|uplinks| uplinks.check_files())
+        .map_err(|source| CliError::Uplink { path: path.into(), source })?;
     tracing::info!(
-        "{} is good: {} buses, {} messages, {} signals, {} collections, {} models, {} profile",
+        "{} is good: {} buses, {} messages, {} signals, {} collections, {} models, {} profile, {gateways} gateways",
         path.display(),
         engine.catalog().buses().len(),
         engine.catalog().message_count(),

@@ -5,8 +5,8 @@
 //! file. Secrets are never in the file itself, only the names of files that hold them.
 
 mod build;
+mod gateway;
 mod raw;
-mod uplink;
 mod validity;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use crate::event::Class;
 use crate::outbox::OutboxConfig;
 use crate::source::sim::ScheduledFault;
 use crate::source::socketcan::Listen;
-use crate::uplink::MqttConfig;
+use crate::uplink::UplinkConfig;
 
 /// Largest configuration file, bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -65,7 +65,7 @@ pub struct Config {
     /// Where events are kept.
     pub outbox: Option<OutboxPlace>,
     /// Where events go.
-    pub mqtt: Option<MqttConfig>,
+    pub uplink: UplinkConfig,
     /// Things that are odd but usable, for the log.
     pub warnings: Vec<String>,
 }
@@ -129,6 +129,16 @@ impl Reader<'_> {
 
     fn resolve(&self, file: &str) -> PathBuf {
         if file == "-" { file.into() } else { self.path.parent().unwrap_or(Path::new(".")).join(file) }
+    }
+
+    /// As [`Self::resolve`]; `credential:NAME` is what systemd hands over under that name (`LoadCredential=`).
+    fn secret_path(&self, file: &str) -> PathBuf {
+        match (file.strip_prefix("credential:"), std::env::var_os("CREDENTIALS_DIRECTORY")) {
+            (Some(name), Some(dir)) => PathBuf::from(dir).join(name),
+            // The error names the file that is not there.
+            (Some(name), None) => PathBuf::from("$CREDENTIALS_DIRECTORY").join(name),
+            (None, _) => self.resolve(file),
+        }
     }
 
     fn in_range<T: PartialOrd + Copy + std::fmt::Display>(
@@ -233,7 +243,7 @@ impl Config {
             source,
             engine: EngineConfig { catalog, collections, models, profile, health: health(&reader, &raw.health)? },
             outbox,
-            mqtt: raw.uplink.mqtt.map(|m| uplink::mqtt(&reader, m, id)).transpose()?,
+            uplink: gateway::uplink(&reader, &raw.uplink, &raw.gateways, id)?,
             warnings,
         })
     }

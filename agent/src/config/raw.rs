@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::validity;
+use super::{gateway, validity};
 use crate::outbox::Durability;
 
 #[derive(Debug, Deserialize)]
@@ -22,7 +22,9 @@ pub(super) struct Raw {
     pub(super) health: Health,
     pub(super) outbox: Option<Outbox>,
     #[serde(default)]
-    pub(super) uplink: Uplink,
+    pub(super) uplink: gateway::RawUplink,
+    #[serde(rename = "gateway", default)]
+    pub(super) gateways: Vec<gateway::RawGateway>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,55 +165,6 @@ pub(super) struct ClassLimits {
     pub(super) max_age_s: Option<Spanned<u64>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Uplink {
-    pub(super) mqtt: Option<Mqtt>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Mqtt {
-    pub(super) url: Spanned<String>,
-    #[serde(default)]
-    pub(super) allow_plaintext: bool,
-    #[serde(default = "default_topic")]
-    pub(super) topic: Spanned<String>,
-    pub(super) client_id: Option<String>,
-    pub(super) username: Option<String>,
-    pub(super) password_file: Option<Spanned<String>>,
-    pub(super) ca_file: Option<String>,
-    pub(super) cert_file: Option<String>,
-    pub(super) key_file: Option<String>,
-    pub(super) server_name: Option<String>,
-    #[serde(default = "default_keep_alive_s")]
-    pub(super) keep_alive_s: Spanned<u16>,
-    #[serde(default = "default_window")]
-    pub(super) window: Spanned<u16>,
-    #[serde(default = "default_timeout_s")]
-    pub(super) ack_timeout_s: Spanned<u64>,
-    #[serde(default = "default_timeout_s")]
-    pub(super) connect_timeout_s: Spanned<u64>,
-    #[serde(default = "default_backoff_min_ms")]
-    pub(super) backoff_min_ms: Spanned<u64>,
-    #[serde(default = "default_backoff_max_ms")]
-    pub(super) backoff_max_ms: Spanned<u64>,
-    #[serde(default = "default_drain_timeout_s")]
-    pub(super) drain_timeout_s: Spanned<u64>,
-    #[serde(default = "default_max_packet_bytes")]
-    pub(super) max_packet_bytes: Spanned<u32>,
-    #[serde(default)]
-    pub(super) payload: Payload,
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Payload {
-    #[default]
-    Cbor,
-    Json,
-}
-
 const fn one() -> f64 {
     1.0
 }
@@ -229,28 +182,4 @@ fn default_quota_mib() -> Spanned<u64> {
 }
 fn default_memory_kib() -> Spanned<u32> {
     Spanned::new(0..0, 1024)
-}
-fn default_topic() -> Spanned<String> {
-    Spanned::new(0..0, "outrider/{vehicle}/{class}".into())
-}
-fn default_keep_alive_s() -> Spanned<u16> {
-    Spanned::new(0..0, 30)
-}
-fn default_window() -> Spanned<u16> {
-    Spanned::new(0..0, 64)
-}
-fn default_timeout_s() -> Spanned<u64> {
-    Spanned::new(0..0, 20)
-}
-fn default_backoff_min_ms() -> Spanned<u64> {
-    Spanned::new(0..0, 500)
-}
-fn default_backoff_max_ms() -> Spanned<u64> {
-    Spanned::new(0..0, 60_000)
-}
-fn default_drain_timeout_s() -> Spanned<u64> {
-    Spanned::new(0..0, 5)
-}
-fn default_max_packet_bytes() -> Spanned<u32> {
-    Spanned::new(0..0, 256 * 1024)
 }

@@ -26,7 +26,7 @@ period_ms = 1000
 dir = "state"
 quota_mib = 16
 
-[uplink.mqtt]
+[[gateway]]
 url = "mqtt://localhost"
 "#;
 
@@ -46,7 +46,7 @@ fn a_good_file_is_understood_and_paths_are_relative_to_it() {
     assert_eq!(&*config.vehicle, "truck-7");
     assert_eq!(config.outbox.unwrap().dir, dir.path().join("state"));
     assert_eq!(config.engine.collections[0].signals.len(), 1);
-    let mqtt = config.mqtt.unwrap();
+    let crate::uplink::Protocol::Mqtt(mqtt) = &config.uplink.gateways[0].protocol else { panic!("MQTT") };
     assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.client_id.as_str()), ("localhost", 1883, "outrider-truck-7"));
     assert!(matches!(config.source, Some(SourceConfig::Sim { seed: 3, .. })));
 }
@@ -81,9 +81,9 @@ fn mistakes_are_named_with_line_and_remedy() {
         ("mqtt://localhost", "mqtt://broker.example", 24, "allow_plaintext"),
         ("mqtt://localhost", "mqtts://broker.example", 24, "ca_file"),
         ("mqtt://localhost", "amqp://localhost", 24, "mqtts://host:8883"),
-        ("[uplink.mqtt]", "[uplink.mqtt]\ntopic = \"a/#\"", 24, "topic"),
-        ("[uplink.mqtt]", "[uplink.mqtt]\npassword_file = \"none\"", 24, "password_file"),
-        ("[uplink.mqtt]", "[health]\nperiod_s = 0\n[uplink.mqtt]", 23, "period_s"),
+        ("[[gateway]]", "[[gateway]]\ntopic = \"a/#\"", 24, "topic"),
+        ("[[gateway]]", "[[gateway]]\npassword_file = \"none\"", 24, "password_file"),
+        ("[[gateway]]", "[health]\nperiod_s = 0\n[[gateway]]", 23, "period_s"),
         ("[outbox]", "[[model]]\ndir = \"nowhere\"\n[outbox]", 20, "not a directory"),
         ("[vehicle]", "[vehicle", 2, ""),
     ];

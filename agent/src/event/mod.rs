@@ -9,6 +9,7 @@
 
 mod bus;
 pub(crate) mod clock;
+mod gateway;
 
 use std::fmt;
 use std::io::Write;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, InvalidBy, Xl};
 pub use clock::{Clock, ClockChange, ClockFix, ClockState, Moment};
+pub use gateway::{Certificate, GatewayState};
 
 /// Version of the envelope. Backends must ignore keys that they do not know.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -168,10 +170,14 @@ pub enum Body {
     Blind(Blind),
     /// A bus changed its state, or messages fell silent on it or came back.
     Bus(BusStatus),
+    /// Something that a link needs ends soon.
+    Certificate(Certificate),
     /// The clock was set, or what is known of it changed.
     Clock(ClockChange),
     /// Sequence numbers that will not arrive, and why.
     Gap(Gap),
+    /// What became of a gateway.
+    Gateway(GatewayState),
     /// Counters of the buses and of the engine.
     Health(Health),
     /// A message fell silent or came back.
@@ -196,8 +202,10 @@ impl Body {
             Self::Anomaly(_) => "anomaly",
             Self::Blind(_) => "blind",
             Self::Bus(_) => "bus",
+            Self::Certificate(_) => "certificate",
             Self::Clock(_) => "clock",
             Self::Gap(_) => "gap",
+            Self::Gateway(_) => "gateway",
             Self::Health(_) => "health",
             Self::Message(_) => "message",
             Self::Model(_) => "model",

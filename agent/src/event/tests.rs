@@ -60,6 +60,18 @@ fn samples() -> Vec<Event> {
             vcid: 7,
             priority: 0x7FF,
         }),
+        Body::Certificate(Certificate {
+            ends: 1_800_000_000_000_000_000,
+            name: "CN=truck-1".into(),
+            what: "cert_file",
+            gateway: "eu-1".into(),
+        }),
+        Body::Gateway(GatewayState {
+            class: None,
+            state: "carries",
+            reason: "eu-1: network: no route to host".into(),
+            gateway: "eu-2".into(),
+        }),
         Body::Gap(Gap {
             cause: LossCause::Quota,
             count: 3,
@@ -166,6 +178,15 @@ fn variants() -> Vec<Event> {
                     with(Body::Anomaly(Anomaly { phase, top: vec![none], ..anomaly.clone() }));
                 }
                 with(Body::Anomaly(Anomaly { top: Vec::new(), ..anomaly.clone() }));
+            }
+            Body::Certificate(certificate) => {
+                for what in ["ca_file", "crl_file", "gateway"] {
+                    with(Body::Certificate(Certificate { what, ..certificate.clone() }));
+                }
+            }
+            Body::Gateway(state) => {
+                let class = Some(Class::Bulk);
+                with(Body::Gateway(GatewayState { class, state: "refuses", ..state.clone() }));
             }
             Body::Gap(gap) => {
                 for cause in causes {

@@ -38,6 +38,8 @@ mod volatile;
 mod wear;
 mod without_disk;
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 pub use inspect::{BatchInfo, Inspection};
@@ -57,6 +59,8 @@ pub struct Batch {
     pub last_seq: u64,
     /// Number of events.
     pub count: u32,
+    /// The regions whose gateways may have it, with commas between; `None`: all.
+    pub regions: Option<Arc<str>>,
     /// The events' encodings one after the other: a CBOR sequence.
     pub payload: Vec<u8>,
 }

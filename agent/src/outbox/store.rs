@@ -222,7 +222,7 @@ impl Outbox for SledOutbox {
             if let Some(record) = self.fetch(class, first, entry)? {
                 let (first_seq, last_seq) = (record.first(), record.last());
                 let payload = self.put_right(record);
-                return Ok(Some(Batch { class, first_seq, last_seq, count: entry.count, payload }));
+                return Ok(Some(Batch { class, first_seq, last_seq, count: entry.count, regions: None, payload }));
             }
         }
         Ok(None)

@@ -19,6 +19,7 @@ pub mod timeline;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use crate::event::{AgentState, Body, Class, Event, Identity, ModelState, ModelSt
 use crate::model::Meter;
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::source::{Source, SourceError};
-use crate::uplink::{ConfigError, LinkMonitor, LinkSnapshot, MqttConfig, MqttUplink, Waker};
+use crate::uplink::{GatewayError, LinkMonitor, LinkSnapshot, UplinkConfig, Uplinks, Waker};
 use clock::Clocks;
 use timeline::Timeline;
 use writer::{Queue, Writer};
@@ -65,10 +66,12 @@ pub struct Parts {
     pub meters: Vec<(Arc<str>, Arc<Meter>)>,
     /// Where events are kept.
     pub outbox: Arc<Mutex<dyn Outbox>>,
-    /// Where they go; `None` keeps them in the outbox.
-    pub mqtt: Option<MqttConfig>,
-    /// The link's state, for whoever wants to look.
-    pub monitor: Arc<LinkMonitor>,
+    /// Where they go; without gateways they stay in the outbox.
+    pub uplink: UplinkConfig,
+    /// The links' states by gateway, for whoever wants to look; see [`Uplinks::monitors`].
+    pub monitors: Vec<Arc<LinkMonitor>>,
+    /// What the links have to tell, for events.
+    pub reports: Receiver<Body>,
     /// Looks on.
     pub observer: Option<Observer>,
 }
@@ -88,7 +91,7 @@ pub struct Outcome {
     pub bad_lines: u64,
     /// The outbox at the end.
     pub outbox: OutboxStat,
-    /// The link at the end.
+    /// All links together at the end.
     pub link: LinkSnapshot,
 }
 
@@ -102,8 +105,8 @@ pub enum RunError {
     #[error(transparent)]
     Outbox(#[from] OutboxError),
     /// The uplink cannot work as configured.
-    #[error("uplink: {0}")]
-    Uplink(#[from] ConfigError),
+    #[error(transparent)]
+    Uplink(#[from] GatewayError),
     /// A thread could not be started.
     #[error("cannot start the {name} thread: {source}")]
     Thread {
@@ -140,7 +143,7 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         queue,
         outbox: parts.outbox.clone(),
         disk: [0; 2],
-        monitor: parts.monitor.clone(),
+        monitors: parts.monitors.clone(),
         meters: std::mem::take(&mut parts.meters),
         events: 0,
         frames: 0,
@@ -168,7 +171,7 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         overflowed,
         bad_lines: parts.source.bad_lines(),
         outbox: outbox.stat(),
-        link: parts.monitor.snapshot(),
+        link: LinkSnapshot::sum(&parts.monitors),
     };
     driven?;
     closed?;
@@ -185,13 +188,13 @@ struct Threads {
 
 fn start(parts: &mut Parts, shut: tokio::sync::oneshot::Receiver<()>) -> Result<Threads, RunError> {
     let waker = Waker::new();
-    let uplink = match parts.mqtt.take() {
-        None => None,
-        Some(config) => {
-            let uplink = MqttUplink::new(config, &parts.identity)?;
-            let (outbox, waker, monitor) = (parts.outbox.clone(), waker.clone(), parts.monitor.clone());
-            Some(spawn("uplink", move || send(uplink, outbox, waker, monitor, shut))?)
-        }
+    let config = std::mem::take(&mut parts.uplink);
+    let uplink = if config.gateways.is_empty() {
+        None
+    } else {
+        let uplinks = Uplinks::new(config, &parts.identity)?;
+        let (outbox, waker, monitors) = (parts.outbox.clone(), waker.clone(), parts.monitors.clone());
+        Some(spawn("uplink", move || send(uplinks, outbox, waker, monitors, shut))?)
     };
     let (queue, writer) = Writer::new(parts.outbox.clone(), waker.clone(), parts.source.is_live());
     let writer = spawn("writer", move || writer.run())?;
@@ -200,10 +203,10 @@ fn start(parts: &mut Parts, shut: tokio::sync::oneshot::Receiver<()>) -> Result<
 
 /// The uplink's thread.
 fn send(
-    uplink: MqttUplink,
+    uplinks: Uplinks,
     outbox: Arc<Mutex<dyn Outbox>>,
     waker: Waker,
-    monitor: Arc<LinkMonitor>,
+    monitors: Vec<Arc<LinkMonitor>>,
     shut: tokio::sync::oneshot::Receiver<()>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -214,7 +217,7 @@ fn send(
         // An error means that the other side is gone: shut down as well.
         let _ = shut.await;
     };
-    runtime.block_on(uplink.run(outbox, waker, monitor, shutdown));
+    runtime.block_on(uplinks.run(outbox, waker, monitors, shutdown));
     // Dropped, it would wait for a name that is still being looked up: half a minute where there is no network.
     runtime.shutdown_background();
 }
@@ -233,7 +236,7 @@ struct Shell {
     outbox: Arc<Mutex<dyn Outbox>>,
     /// Whether the disk refuses, and KiB written, when last looked at.
     disk: [u64; 2],
-    monitor: Arc<LinkMonitor>,
+    monitors: Vec<Arc<LinkMonitor>>,
     meters: Vec<(Arc<str>, Arc<Meter>)>,
     events: u64,
     frames: u64,
@@ -274,7 +277,7 @@ impl Shell {
             let stat = outbox.stat();
             self.disk = [u64::from(stat.refused), stat.written >> 10];
         }
-        let (link, [refuses, written]) = (self.monitor.snapshot(), self.disk);
+        let (link, [refuses, written]) = (LinkSnapshot::sum(&self.monitors), self.disk);
         [bad_lines, refuses, written, link.deferred, link.rejected, link.unclaimed, self.queue.overflowed()]
     }
 
@@ -379,6 +382,9 @@ fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> Result<(), 
         if shell.has_news(bad_lines, engine_ns) {
             events.event(shell.tell("running", bad_lines, engine_ns));
         }
+        // A recording has no time at which a link could have done something.
+        let reports = parts.reports.try_iter().filter(|_| shell.first_ns > 0);
+        events.extend(reports.map(|body| Event::new(now_ns.max(engine_ns), Class::Status, body)));
         if let Some(observer) = &mut parts.observer {
             observer(&parts.engine, &events);
         }

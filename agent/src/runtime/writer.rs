@@ -130,7 +130,7 @@ impl Writer {
         let (mut waiting, mut since) = (0, Instant::now());
         loop {
             let timeout = if waiting == 0 { LINGER } else { LINGER.saturating_sub(since.elapsed()) };
-            let (mut urgent, mut closed) = (false, false);
+            let (mut urgent, mut critical, mut closed) = (false, false, false);
             match self.receiver.recv_timeout(timeout) {
                 Ok(event) => {
                     let outbox = self.outbox.clone();
@@ -143,6 +143,7 @@ impl Writer {
                         }
                         waiting += 1;
                         urgent |= event.class <= Class::Alert;
+                        critical |= event.class == Class::Critical;
                         if event.class == Class::Bulk {
                             self.bulk.fetch_sub(1, Ordering::Relaxed);
                         }
@@ -166,6 +167,9 @@ impl Writer {
                 let committed = lock(&self.outbox).commit();
                 // Even if the disk refuses something may have become readable.
                 self.waker.notify();
+                if critical {
+                    self.waker.urgent();
+                }
                 match committed {
                     Ok(()) => waiting = 0,
                     Err(error) => {

@@ -1,8 +1,12 @@
-//! Waiting longer after each failure.
+//! Waiting before a new attempt, so that a fleet does not trample its gateway.
+//!
+//! "Full jitter" (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): the wait is evenly
+//! distributed up to a ceiling that doubles with each failure. A gateway that hangs up does so to all of its vehicles at
+//! once: then the first wait is spread as well. `stampede_tests.rs` lets a million vehicles try it.
 
 use std::time::Duration;
 
-/// Exponential back-off with full jitter: a fleet that lost its gateway does not come back all at once.
+/// Exponential back-off with full jitter.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     min: Duration,
@@ -20,14 +24,18 @@ impl Backoff {
     pub(crate) fn next(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let ceiling = self.min.saturating_mul(2u32.saturating_pow(self.failures)).min(self.max).max(self.min);
-        let spread = u64::try_from((ceiling - self.min).as_micros()).unwrap_or(u64::MAX);
-        self.min + Duration::from_micros(fastrand::u64(0..=spread))
+        self.min + up_to(ceiling - self.min)
     }
 
     /// It worked.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// Evenly distributed from nothing to `most`.
+pub(crate) fn up_to(most: Duration) -> Duration {
+    Duration::from_micros(fastrand::u64(0..=u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -58,3 +66,7 @@ mod tests {
         assert_eq!((backoff.next(), backoff.next()), (second, second));
     }
 }
+
+#[cfg(test)]
+#[path = "stampede_tests.rs"]
+mod stampede;

@@ -1,13 +1,15 @@
-//! The MQTT uplink's validated configuration.
+//! What the configurations of all kinds of gateways have in common.
 
 use std::fmt;
-use std::net::Ipv6Addr;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::topic::{TopicError, TopicTemplate};
+use super::dispatch::MAX_GATEWAYS;
+use super::kafka::KafkaConfig;
+use super::mqtt::MqttConfig;
+use super::topic::TopicError;
 
 /// A text that is not printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,75 +44,178 @@ pub enum PayloadFormat {
 }
 
 impl PayloadFormat {
-    /// The MQTT content type.
+    /// The content type of several events.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Cbor => "application/cbor-seq",
             Self::Json => "application/x-ndjson",
         }
     }
+
+    /// The content type of one event.
+    pub const fn content_type_of_one(self) -> &'static str {
+        match self {
+            Self::Cbor => "application/cbor",
+            Self::Json => "application/json",
+        }
+    }
 }
 
-/// Whom to trust, and how to prove who we are. Files are PEM and are read at each connection, so
-/// that renewed certificates need no restart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Certificates of the authorities that may sign the gateway's certificate.
-    pub ca_file: PathBuf,
-    /// Our certificate with its intermediates; goes together with `key_file`.
-    pub cert_file: Option<PathBuf>,
-    /// Our private key.
-    pub key_file: Option<PathBuf>,
-    /// The name that the gateway's certificate must carry, when it is not `host`. The name that is
-    /// asked for in the handshake (SNI) stays `host`.
-    pub server_name: Option<String>,
-}
-
-/// Where and how to send. [`MqttConfig::new`] has defaults for all but the necessary.
+/// A regional gateway.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MqttConfig {
-    /// Name or address of the gateway; IPv6 with or without brackets.
-    pub host: String,
-    /// TCP port: 1883, with TLS 8883.
-    pub port: u16,
-    /// `None`: no encryption.
-    pub tls: Option<TlsConfig>,
-    /// MQTT client identifier: must differ between vehicles.
-    pub client_id: String,
-    /// User name, if the gateway wants one.
-    pub username: Option<String>,
-    /// Password, if the gateway wants one.
-    pub password: Option<Secret>,
-    /// Topic of each class.
-    pub topic: TopicTemplate,
-    /// Silence after which the link is probed: 5 s to 65535 s, whole seconds.
-    pub keep_alive: Duration,
-    /// Bound on name lookup, TCP, TLS and MQTT handshakes together; rounded up to whole seconds.
-    pub connect_timeout: Duration,
-    /// Messages sent and not acknowledged, at most; the gateway may lower it.
-    pub window: u16,
-    /// The oldest message in flight may be the oldest for this long, then the connection is given up.
-    pub ack_timeout: Duration,
+pub struct GatewayConfig {
+    /// How logs and events call it.
+    pub name: Arc<str>,
+    /// Where it is; events restricted to regions go only to gateways of these.
+    pub region: Option<Arc<str>>,
+    /// By class rank: whether it gets events of the class.
+    pub classes: [bool; 5],
     /// Shortest wait before a new attempt.
     pub backoff_min: Duration,
     /// Longest wait before a new attempt.
     pub backoff_max: Duration,
-    /// Largest MQTT packet to send; the gateway may lower it.
-    pub max_packet_bytes: u32,
-    /// How events are written.
-    pub payload: PayloadFormat,
-    /// At shutdown: how long to go on sending what is waiting.
-    pub drain_timeout: Duration,
+    /// After the gateway has hung up, the first attempt comes within this time, evenly distributed.
+    pub reconnect_spread: Duration,
+    /// What it speaks.
+    pub protocol: Protocol,
 }
 
-/// Smallest useful packet: topic and properties take 200 bytes and more.
-pub(crate) const MIN_PACKET_BYTES: u32 = 512;
-/// Payload that must fit into a packet whatever the topic's length: the agent's own small events, gaps among them.
-pub(crate) const MIN_PAYLOAD_BYTES: usize = 256;
-/// MQTT's own limit.
-const MAX_PACKET_BYTES: u32 = 268_435_455;
+/// What a gateway speaks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Protocol {
+    /// MQTT 5 or 3.1.1.
+    Mqtt(Box<MqttConfig>),
+    /// Kafka.
+    Kafka(Box<KafkaConfig>),
+}
 
-/// Why a configuration cannot be used. `field` is the name in [`MqttConfig`].
+impl GatewayConfig {
+    /// A gateway for everything, with default waits.
+    pub fn new(name: impl Into<Arc<str>>, protocol: Protocol) -> Self {
+        Self {
+            name: name.into(),
+            region: None,
+            classes: [true; 5],
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(60),
+            reconnect_spread: Duration::from_secs(10),
+            protocol,
+        }
+    }
+
+    /// How it takes events.
+    pub(crate) fn payload(&self) -> PayloadFormat {
+        match &self.protocol {
+            Protocol::Mqtt(mqtt) => mqtt.payload,
+            Protocol::Kafka(kafka) => kafka.payload,
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let fail = |field, problem: &str| Err(ConfigError::Value { field, problem: problem.to_owned() });
+        if self.backoff_min.is_zero() {
+            return fail("backoff_min", "must not be 0");
+        }
+        if self.backoff_max < self.backoff_min {
+            return fail("backoff_max", "must not be below backoff_min");
+        }
+        if self.classes == [false; 5] {
+            return fail("classes", "is empty; leave it out for all classes");
+        }
+        match &self.protocol {
+            Protocol::Mqtt(mqtt) => mqtt.check(),
+            Protocol::Kafka(kafka) => kafka.check(),
+        }
+    }
+}
+
+impl From<MqttConfig> for GatewayConfig {
+    fn from(mqtt: MqttConfig) -> Self {
+        Self::new("mqtt", Protocol::Mqtt(Box::new(mqtt)))
+    }
+}
+
+impl From<KafkaConfig> for GatewayConfig {
+    fn from(kafka: KafkaConfig) -> Self {
+        Self::new("kafka", Protocol::Kafka(Box::new(kafka)))
+    }
+}
+
+/// All gateways.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UplinkConfig {
+    /// The preferred first. Empty: events stay in the outbox.
+    pub gateways: Vec<GatewayConfig>,
+    /// By class rank: to how many gateways an event has to get before it leaves the outbox; from 1.
+    pub copies: [usize; 5],
+    /// The sets of regions that events are restricted to, as in [`crate::event::Event::regions`].
+    pub audiences: Vec<Arc<str>>,
+    /// A gateway may be down for so long before the next one is tried; half to one and a half of it.
+    pub failover_after: Duration,
+    /// A better gateway has to be up for so long before it carries again; half to one and a half of it.
+    pub failback_after: Duration,
+    /// At the end: how long to go on sending what waits.
+    pub drain_timeout: Duration,
+    /// So many days before a certificate or a revocation list ends, `certificate` events begin to say so; 0: never.
+    pub certificate_warning_days: u32,
+    /// How often it is looked whether certificates and keys have changed.
+    pub credentials_check: Duration,
+}
+
+impl Default for UplinkConfig {
+    fn default() -> Self {
+        Self {
+            gateways: Vec::new(),
+            copies: [1; 5],
+            audiences: Vec::new(),
+            failover_after: Duration::from_secs(30),
+            failback_after: Duration::from_secs(120),
+            drain_timeout: Duration::from_secs(5),
+            certificate_warning_days: 30,
+            credentials_check: Duration::from_secs(60),
+        }
+    }
+}
+
+impl UplinkConfig {
+    /// Checks all ranges; certificates and topics are checked where they are used.
+    pub(crate) fn check(&self) -> Result<(), GatewayError> {
+        for (i, gateway) in self.gateways.iter().enumerate() {
+            if i >= MAX_GATEWAYS {
+                let problem = format!("there can be {MAX_GATEWAYS}; leave this one out");
+                return Err(GatewayError::of(gateway, ConfigError::Value { field: "gateways", problem }));
+            }
+            gateway.check().map_err(|error| GatewayError::of(gateway, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a host is this computer.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Payload that must fit into a message whatever the topic's length: the agent's own small events, gaps among them.
+pub(crate) const MIN_PAYLOAD_BYTES: usize = 256;
+
+/// Why a gateway cannot be used.
+#[derive(Debug, Error)]
+#[error("gateway {gateway}: {source}")]
+pub struct GatewayError {
+    /// Its name.
+    pub gateway: Arc<str>,
+    /// What is wrong.
+    pub source: Box<ConfigError>,
+}
+
+impl GatewayError {
+    pub(crate) fn of(gateway: &GatewayConfig, source: ConfigError) -> Self {
+        Self { gateway: gateway.name.clone(), source: Box::new(source) }
+    }
+}
+
+/// Why a configuration cannot be used. `field` is the name in the configuration's type.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// A value outside its range.
@@ -127,133 +232,4 @@ pub enum ConfigError {
     /// Certificates or keys cannot be used.
     #[error("tls: {0}")]
     Tls(#[from] super::tls::TlsError),
-}
-
-impl MqttConfig {
-    /// A configuration with defaults: no TLS, no credentials, window 64.
-    pub fn new(host: impl Into<String>, port: u16, client_id: impl Into<String>, topic: TopicTemplate) -> Self {
-        Self {
-            host: host.into(),
-            port,
-            tls: None,
-            client_id: client_id.into(),
-            username: None,
-            password: None,
-            topic,
-            keep_alive: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(20),
-            window: 64,
-            ack_timeout: Duration::from_secs(30),
-            backoff_min: Duration::from_millis(500),
-            backoff_max: Duration::from_secs(60),
-            max_packet_bytes: 256 * 1024,
-            payload: PayloadFormat::Cbor,
-            drain_timeout: Duration::from_secs(5),
-        }
-    }
-
-    /// The host as the resolver and TLS want it: an IPv6 address without brackets.
-    pub(crate) fn bare_host(&self) -> &str {
-        let inner = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        inner.filter(|host| host.parse::<Ipv6Addr>().is_ok()).unwrap_or(&self.host)
-    }
-
-    /// Checks all ranges; certificates and topic are checked where they are used.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let fail = |field, problem: &str| Err(ConfigError::Value { field, problem: problem.to_owned() });
-        if self.host.is_empty() {
-            return fail("host", "is empty; name the gateway");
-        }
-        if self.port == 0 {
-            return fail("port", "is 0; usual are 1883, and 8883 with TLS");
-        }
-        if self.client_id.is_empty() {
-            return fail("client_id", "is empty; the vehicle's name does well");
-        }
-        if self.client_id.len() > usize::from(u16::MAX) {
-            return fail("client_id", "has more than 65535 bytes");
-        }
-        if self.password.is_some() && self.username.is_none() {
-            return fail("password", "needs a username");
-        }
-        if self.keep_alive < Duration::from_secs(5) || self.keep_alive > Duration::from_secs(65_535) {
-            return fail("keep_alive", "must be from 5 s to 65535 s");
-        }
-        if self.window == 0 {
-            return fail("window", "must be at least 1");
-        }
-        for (field, value) in [
-            ("connect_timeout", self.connect_timeout),
-            ("ack_timeout", self.ack_timeout),
-            ("backoff_min", self.backoff_min),
-        ] {
-            if value.is_zero() {
-                return fail(field, "must not be 0");
-            }
-        }
-        if self.backoff_max < self.backoff_min {
-            return fail("backoff_max", "must not be below backoff_min");
-        }
-        if !(MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&self.max_packet_bytes) {
-            return fail("max_packet_bytes", "must be from 512 to 268435455");
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> MqttConfig {
-        MqttConfig::new("gateway", 1883, "v1", TopicTemplate::parse("a/{class}").unwrap())
-    }
-
-    #[test]
-    fn defaults_are_valid() {
-        config().check().unwrap();
-    }
-
-    type Change = fn(&mut MqttConfig);
-
-    #[test]
-    fn each_range_is_checked() {
-        let changes: [(&str, Change); 12] = [
-            ("host", |c| c.host.clear()),
-            ("port", |c| c.port = 0),
-            ("client_id", |c| c.client_id.clear()),
-            ("client_id", |c| c.client_id = "x".repeat(65_536)),
-            ("password", |c| c.password = Some(Secret::new("p"))),
-            ("keep_alive", |c| c.keep_alive = Duration::from_secs(4)),
-            ("keep_alive", |c| c.keep_alive = Duration::from_secs(65_536)),
-            ("window", |c| c.window = 0),
-            ("ack_timeout", |c| c.ack_timeout = Duration::ZERO),
-            ("backoff_max", |c| c.backoff_max = Duration::from_millis(1)),
-            ("max_packet_bytes", |c| c.max_packet_bytes = 511),
-            ("max_packet_bytes", |c| c.max_packet_bytes = u32::MAX),
-        ];
-        for (name, change) in changes {
-            let mut config = config();
-            change(&mut config);
-            let Err(ConfigError::Value { field, .. }) = config.check() else { panic!("{name} was accepted") };
-            assert_eq!(field, name);
-        }
-    }
-
-    #[test]
-    fn secrets_stay_out_of_logs() {
-        let mut config = config();
-        config.password = Some(Secret::new("hunter2"));
-        assert!(!format!("{config:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn brackets_of_ipv6_are_taken_off() {
-        let mut config = config();
-        assert_eq!(config.bare_host(), "gateway");
-        config.host = "[::1]".into();
-        assert_eq!(config.bare_host(), "::1");
-        config.host = "[name]".into();
-        assert_eq!(config.bare_host(), "[name]");
-    }
 }

@@ -18,37 +18,40 @@
 //! bounded by the connection's window.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::PayloadFormat;
 use super::backoff::Backoff;
 use super::config::MIN_PAYLOAD_BYTES;
+use super::custody::Outcome;
+use super::hub::{Batched, Desk};
 use super::link::LinkMonitor;
 use super::payload::{self, Encoded, Part, Room};
 use super::schedule::Schedule;
 use crate::event::{Class, LossCause};
-use crate::outbox::{Batch, Outbox, OutboxError};
+use crate::outbox::{Batch, Outbox};
 
 /// How long to leave a class alone when the outbox could not read it.
 const READ_RETRY: Duration = Duration::from_secs(5);
+/// How often what this link does not carry is looked through again.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long a limit counts that was learnt from refusals: gateways get mended.
 const LEARNT_FOR: Duration = Duration::from_secs(3600);
 
 /// One message on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Class of its events.
-    pub class: Class,
+    pub(crate) class: Class,
     /// The batch that it belongs to, by the number of the batch's first event.
-    pub batch: u64,
+    pub(crate) batch: u64,
     /// The events.
-    pub part: Part,
+    pub(crate) part: Part,
 }
 
 /// What the gateway said to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It has it.
     Delivered,
     /// It will never take it.
@@ -59,7 +62,7 @@ pub enum Verdict {
 
 /// What follows from a connection that ended because a message was too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TooLarge {
+pub(crate) enum TooLarge {
     /// It may have been any of those in flight: the next ones go out one at a time.
     Unsure,
     /// It is certain which: smaller ones from now on.
@@ -69,8 +72,9 @@ pub enum TooLarge {
 }
 
 /// A batch of which messages are on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
+    batch: Batched,
     /// Messages not settled.
     left: usize,
     /// Events refused for good, `None` for all of them.
@@ -82,7 +86,7 @@ struct Open {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     schedule: Schedule,
     format: PayloadFormat,
     /// By class rank: parts of a batch that is not completely handed over.
@@ -96,11 +100,15 @@ pub struct Delivery {
     learnt: Option<(Room, Instant)>,
     /// So many messages go out one at a time, because one of them is too large.
     suspects: usize,
+    /// By class rank: batches that other links carry were passed by since the class was last looked at from its start.
+    passed_by: [bool; 5],
+    /// By class rank: when that was.
+    swept: [Option<Instant>; 5],
 }
 
 impl Delivery {
     /// Sends in `format`; waits between `backoff_min` and `backoff_max` before it repeats what was refused for a while.
-    pub fn new(format: PayloadFormat, backoff_min: Duration, backoff_max: Duration) -> Self {
+    pub(crate) fn new(format: PayloadFormat, backoff_min: Duration, backoff_max: Duration) -> Self {
         Self {
             schedule: Schedule::new(),
             format,
@@ -110,41 +118,43 @@ impl Delivery {
             patience: std::array::from_fn(|_| Backoff::new(backoff_min, backoff_max)),
             learnt: None,
             suspects: 0,
+            passed_by: [false; 5],
+            swept: [None; 5],
         }
     }
 
-    /// A new connection: everything that the outbox holds is to be sent.
-    pub fn restart(&mut self) {
+    /// A new connection, or other links carry other things now: everything that the outbox holds is to be looked at.
+    pub(crate) fn restart(&mut self) {
         self.schedule.restart();
         self.waiting.iter_mut().for_each(VecDeque::clear);
         self.open.clear();
     }
 
     /// The outbox may have something new.
-    pub fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         self.schedule.wake();
     }
 
     /// Nothing is left to send or to settle until `deadline`, as far as is known: a class that rests longer is not
     /// waited for. After [`Self::wake`] it is not known before the next [`Self::next`].
-    pub fn drained(&self, deadline: Instant) -> bool {
+    pub(crate) fn drained(&self, deadline: Instant) -> bool {
         self.schedule.drained(deadline)
     }
 
     /// How many messages may be in flight now where the connection allows `window`.
-    pub fn window(&self, window: usize) -> usize {
+    pub(crate) fn window(&self, window: usize) -> usize {
         if self.suspects > 0 { window.min(1) } else { window }
     }
 
     /// When a class that now is held may go on.
-    pub fn next_release(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_release(&self, now: Instant) -> Option<Instant> {
         self.schedule.next_release(now)
     }
 
     /// The next message, at most `room` bytes by class rank. `None`: nothing now.
-    pub fn next<O: Outbox + ?Sized>(
+    pub(crate) fn next<O: Outbox + ?Sized>(
         &mut self,
-        outbox: &Mutex<O>,
+        desk: &Desk<O>,
         room: &[usize; 5],
         monitor: &LinkMonitor,
         now: Instant,
@@ -159,16 +169,18 @@ impl Delivery {
                 return Some(message);
             }
             let after = self.schedule.after(class);
-            let read = lock(outbox).read(class, after);
-            match read {
+            match desk.read(class, after) {
                 Ok(Some(batch)) if batch.first_seq > after => {
-                    self.take(outbox, &batch, room[class.rank()], monitor, now);
+                    if desk.carries(&batch, now) {
+                        self.take(desk, &batch, room[class.rank()], monitor, now);
+                    } else {
+                        self.schedule.advance(class, batch.first_seq);
+                        self.passed_by[class.rank()] = true;
+                    }
                 }
                 // With all settled, what has come behind the cursor meanwhile is looked for, too: a disk that came back
                 // brings smaller numbers.
-                Ok(_) if after > 0 && !self.open.keys().any(|(rank, _)| *rank == class.rank()) => {
-                    self.schedule.rewind(class, 1);
-                }
+                Ok(_) if after > 0 && self.may_rewind(class, now) => self.schedule.rewind(class, 1),
                 Ok(_) => self.schedule.idle(class),
                 Err(error) => {
                     monitor.outbox_failed("read", class, &error);
@@ -181,7 +193,7 @@ impl Delivery {
     /// Divides a batch into messages.
     fn take<O: Outbox + ?Sized>(
         &mut self,
-        outbox: &Mutex<O>,
+        desk: &Desk<O>,
         batch: &Batch,
         room: usize,
         monitor: &LinkMonitor,
@@ -197,7 +209,8 @@ impl Delivery {
         let learnt = self.learnt(now);
         let hard = room.min(learnt.hard);
         let room = Room { hard, soft: hard.min(learnt.soft) };
-        let mut open = Open::default();
+        let mut open =
+            Open { batch: batch.into(), left: 0, refused: None, all_refused: false, cause: None, again: false };
         match payload::encode(batch, self.format, room) {
             Ok(Encoded { parts, oversize }) => {
                 open.left = parts.len();
@@ -217,13 +230,13 @@ impl Delivery {
             }
         }
         self.open.insert(key, open);
-        self.close_if_settled(outbox, class, first, monitor);
+        self.close_if_settled(desk, class, first, monitor);
     }
 
     /// The gateway has answered to `message`. Returns for how long its class rests now, if it does.
-    pub fn settle<O: Outbox + ?Sized>(
+    pub(crate) fn settle<O: Outbox + ?Sized>(
         &mut self,
-        outbox: &Mutex<O>,
+        desk: &Desk<O>,
         message: &Message,
         verdict: Verdict,
         monitor: &LinkMonitor,
@@ -244,7 +257,7 @@ impl Delivery {
             }
             Verdict::Later => {
                 open.again = true;
-                self.put_back(outbox, class, monitor);
+                self.put_back(desk, class, monitor);
             }
         }
         let rest = if verdict == Verdict::Delivered {
@@ -255,7 +268,7 @@ impl Delivery {
         } else {
             self.schedule.refused(class).then(|| self.rest(class, now))
         };
-        self.close_if_settled(outbox, class, first, monitor);
+        self.close_if_settled(desk, class, first, monitor);
         rest
     }
 
@@ -267,19 +280,19 @@ impl Delivery {
     }
 
     /// What waits of a class is read again later, so that it stays behind the message that was refused for a while.
-    fn put_back<O: Outbox + ?Sized>(&mut self, outbox: &Mutex<O>, class: Class, monitor: &LinkMonitor) {
+    fn put_back<O: Outbox + ?Sized>(&mut self, desk: &Desk<O>, class: Class, monitor: &LinkMonitor) {
         let waiting = std::mem::take(&mut self.waiting[class.rank()]);
         let Some(batch) = waiting.front().map(|message| message.batch) else { return };
         if let Some(open) = self.open.get_mut(&(class.rank(), batch)) {
             open.left = open.left.saturating_sub(waiting.len());
             open.again = true;
         }
-        self.close_if_settled(outbox, class, batch, monitor);
+        self.close_if_settled(desk, class, batch, monitor);
     }
 
     fn close_if_settled<O: Outbox + ?Sized>(
         &mut self,
-        outbox: &Mutex<O>,
+        desk: &Desk<O>,
         class: Class,
         first: u64,
         monitor: &LinkMonitor,
@@ -294,29 +307,44 @@ impl Delivery {
             return;
         }
         let cause = open.cause.unwrap_or(LossCause::Rejected);
-        let (doing, done): (_, Result<(), OutboxError>) = match open.refused.take() {
-            _ if open.all_refused => ("reject", lock(outbox).reject(class, first, cause)),
+        let outcome = match open.refused.take() {
+            _ if open.all_refused => Outcome::Refused(cause),
             Some(mut seqs) => {
                 seqs.sort_unstable();
-                ("reject", lock(outbox).reject_events(class, first, &seqs, cause))
+                Outcome::RefusedSome(seqs, cause)
             }
-            None => ("ack", lock(outbox).ack(class, first)),
+            None => Outcome::Taken,
         };
-        if doing == "reject" {
+        match desk.settle(&open.batch, outcome) {
+            Ok(false) => {}
             // The gap event that explains it waits in the outbox now.
-            self.schedule.wake();
-        }
-        if let Err(error) = done {
+            Ok(true) => self.schedule.wake(),
             // Nothing is lost: the outbox still has it and a later connection sends it once more.
-            monitor.outbox_failed(doing, class, &error);
+            Err((doing, error)) => monitor.outbox_failed(doing, class, &error),
         }
+    }
+
+    /// Whether it is worth looking at a class from its start again: nothing of it is on its way, and what is not for this
+    /// link has not just been passed by.
+    fn may_rewind(&mut self, class: Class, now: Instant) -> bool {
+        let rank = class.rank();
+        if self.open.keys().any(|(open, _)| *open == rank) {
+            return false;
+        }
+        let due = self.swept[rank].is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_EVERY);
+        if self.passed_by[rank] && !due {
+            return false;
+        }
+        self.swept[rank] = Some(now);
+        self.passed_by[rank] = false;
+        true
     }
 
     /// The connection ended because a message was too large while `in_flight` were, the oldest being `oldest`.
     ///
     /// Only a message that was alone is certain to be the one. If it holds several events they are divided; a single
     /// event tells the limit, unless it is so small that no limit can be meant.
-    pub fn too_large(&mut self, oldest: &Message, in_flight: usize, now: Instant) -> TooLarge {
+    pub(crate) fn too_large(&mut self, oldest: &Message, in_flight: usize, now: Instant) -> TooLarge {
         if in_flight > 1 {
             self.suspects = in_flight;
             return TooLarge::Unsure;
@@ -340,11 +368,6 @@ impl Delivery {
         let fresh = |(_, at): &(Room, Instant)| now.saturating_duration_since(*at) < LEARNT_FOR;
         self.learnt.filter(fresh).map_or(Room { hard: usize::MAX, soft: usize::MAX }, |(room, _)| room)
     }
-}
-
-/// A panic elsewhere must not stop the uplink: the outbox keeps itself consistent.
-fn lock<O: ?Sized>(outbox: &Mutex<O>) -> MutexGuard<'_, O> {
-    outbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,21 +1,39 @@
+use std::sync::{Arc, Mutex, MutexGuard};
+
 use super::*;
 use crate::event::{Body, Event, NameMap, Signals};
 use crate::memory_outbox::MemoryOutbox;
+use crate::uplink::dispatch::{Dispatch, Terms};
+use crate::uplink::hub::Hub;
 
 const ROOMY: [usize; 5] = [1_000_000; 5];
 
 struct Fixture {
-    outbox: Mutex<MemoryOutbox>,
+    outbox: Arc<Mutex<MemoryOutbox>>,
+    desk: Desk<MemoryOutbox>,
     delivery: Delivery,
     monitor: LinkMonitor,
     now: Instant,
 }
 
+/// The desk of the only link, which is up.
+fn alone(outbox: &Arc<Mutex<MemoryOutbox>>) -> Desk<MemoryOutbox> {
+    let now = Instant::now();
+    let terms = Terms { classes: [true; 5], region: None };
+    let dispatch = Dispatch::new(vec![terms], [1; 5], (Duration::ZERO, Duration::ZERO), &[], now);
+    let desk = Hub::new(Arc::clone(outbox), dispatch, vec![Arc::new(LinkMonitor::new("test"))]).desk(0);
+    desk.up(now);
+    desk
+}
+
 impl Fixture {
     fn new(events_per_batch: usize) -> Self {
         let (min, max) = (Duration::from_secs(1), Duration::from_secs(60));
+        let outbox = Arc::new(Mutex::new(MemoryOutbox::new(events_per_batch)));
+        let desk = alone(&outbox);
         Self {
-            outbox: Mutex::new(MemoryOutbox::new(events_per_batch)),
+            outbox,
+            desk,
             delivery: Delivery::new(PayloadFormat::Cbor, min, max),
             monitor: LinkMonitor::new("test"),
             now: Instant::now(),
@@ -33,11 +51,11 @@ impl Fixture {
     }
 
     fn next(&mut self, room: usize) -> Option<Message> {
-        self.delivery.next(&self.outbox, &[room; 5], &self.monitor, self.now)
+        self.delivery.next(&self.desk, &[room; 5], &self.monitor, self.now)
     }
 
     fn settle(&mut self, message: &Message, verdict: Verdict) -> Option<Duration> {
-        self.delivery.settle(&self.outbox, message, verdict, &self.monitor, self.now)
+        self.delivery.settle(&self.desk, message, verdict, &self.monitor, self.now)
     }
 
     /// Nothing is left to do, however long one waits.
@@ -271,7 +289,7 @@ fn a_refused_size_is_learnt() {
     alone.part.count = 1;
     assert_eq!(f.delivery.too_large(&alone, 1, f.now), TooLarge::Learnt);
     f.delivery.restart();
-    while let Some(message) = f.delivery.next(&f.outbox, &ROOMY, &f.monitor, f.now) {
+    while let Some(message) = f.delivery.next(&f.desk, &ROOMY, &f.monitor, f.now) {
         assert!(message.part.payload.len() < alone.part.payload.len());
     }
     // Gateways get mended.

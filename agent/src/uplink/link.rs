@@ -3,7 +3,8 @@
 //! A link may be down for days or go up and down every few seconds. Counters tell all of it; the
 //! journal gets the changes, at most twenty lines of each kind in an hour.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::delivery::Message;
 use super::payload::PayloadError;
-use crate::event::{Class, LossCause};
+use crate::event::{Body, Certificate, Class, GatewayState, LossCause};
 use crate::outbox::{Batch, OutboxError};
 
 /// Lines of one kind that the journal gets in an hour.
@@ -34,6 +35,8 @@ pub enum LinkState {
 pub struct LinkSnapshot {
     /// Now.
     pub state: LinkState,
+    /// Events go to this gateway now.
+    pub carries: bool,
     /// Connections that the gateway accepted.
     pub connects: u64,
     /// Attempts and connections that failed.
@@ -61,11 +64,46 @@ pub struct LinkSnapshot {
     pub last_error: Option<String>,
 }
 
+impl LinkSnapshot {
+    /// All links together: up when any is, and the last error of the first that has one.
+    pub fn sum(monitors: &[std::sync::Arc<LinkMonitor>]) -> Self {
+        let mut sum = LinkMonitor::new("").snapshot();
+        for link in monitors.iter().map(|monitor| monitor.snapshot()) {
+            sum.state = match (sum.state, link.state) {
+                (LinkState::Up, _) | (_, LinkState::Up) => LinkState::Up,
+                (LinkState::Connecting, _) | (_, LinkState::Connecting) => LinkState::Connecting,
+                _ => LinkState::Down,
+            };
+            sum.carries |= link.carries;
+            for (total, part) in [
+                (&mut sum.connects, link.connects),
+                (&mut sum.failures, link.failures),
+                (&mut sum.published, link.published),
+                (&mut sum.acked, link.acked),
+                (&mut sum.unclaimed, link.unclaimed),
+                (&mut sum.rejected, link.rejected),
+                (&mut sum.deferred, link.deferred),
+                (&mut sum.resent, link.resent),
+                (&mut sum.in_flight, link.in_flight),
+                (&mut sum.bytes, link.bytes),
+                (&mut sum.outbox_errors, link.outbox_errors),
+            ] {
+                *total += part;
+            }
+            sum.last_error = sum.last_error.or(link.last_error);
+        }
+        sum
+    }
+}
+
 /// Counts what happens on a link and writes it to the journal, bounded. Shared between threads.
 #[derive(Debug)]
 pub struct LinkMonitor {
     name: String,
+    /// What is told upstream as events of class `status`.
+    reports: Option<SyncSender<Body>>,
     state: AtomicU8,
+    carries: AtomicBool,
     connects: AtomicU64,
     failures: AtomicU64,
     published: AtomicU64,
@@ -90,6 +128,10 @@ struct Journal {
     deferred: Budget,
     unclaimed: Budget,
     outbox: Budget,
+    vehicle_state: Budget,
+    certificates: Budget,
+    /// By class rank: when it was last told upstream that the gateway refuses the class.
+    refusals: [Option<Instant>; 5],
 }
 
 /// The present outage, so that it is told once and then once an hour.
@@ -129,6 +171,8 @@ impl LinkMonitor {
         let zero = || AtomicU64::new(0);
         Self {
             name: name.into(),
+            reports: None,
+            carries: AtomicBool::new(false),
             state: AtomicU8::new(LinkState::Down as u8),
             connects: zero(),
             failures: zero(),
@@ -146,11 +190,30 @@ impl LinkMonitor {
         }
     }
 
+    /// Tells the rest of the agent, for events, what backends should know of the link. What does not fit is left out.
+    #[must_use]
+    pub fn reporting(mut self, reports: SyncSender<Body>) -> Self {
+        self.reports = Some(reports);
+        self
+    }
+
+    fn report(&self, body: Body) {
+        if let Some(reports) = &self.reports {
+            // The journal has it as well.
+            let _ = reports.try_send(body);
+        }
+    }
+
+    fn report_state(&self, state: &'static str, class: Option<Class>, reason: String) {
+        self.report(Body::Gateway(GatewayState { class, state, reason, gateway: self.name.as_str().into() }));
+    }
+
     /// The counters now. Each is exact; together they may be a moment apart.
     pub fn snapshot(&self) -> LinkSnapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LinkSnapshot {
             state: self.state(),
+            carries: self.carries.load(Ordering::Relaxed),
             connects: get(&self.connects),
             failures: get(&self.failures),
             published: get(&self.published),
@@ -220,6 +283,80 @@ impl LinkMonitor {
         });
     }
 
+    /// Whether events go to this gateway from now on.
+    pub(crate) fn carries(&self, carries: bool) {
+        self.carries.store(carries, Ordering::Relaxed);
+    }
+
+    /// Events go to this gateway and did not before, for that reason. Backends are told when it is a change.
+    pub(crate) fn took_over(&self, reason: String, is_change: bool) {
+        if let Some(left_out) = self.journal(|journal, now| journal.state.spend(now)) {
+            info!(link = self.name, left_out, "events go to this gateway from now on");
+        }
+        if is_change {
+            self.report_state("carries", None, reason);
+        }
+    }
+
+    /// The connection was ended in good order, for that reason.
+    pub(crate) fn left(&self, reason: &str) {
+        self.set_state(LinkState::Down);
+        self.journal(|journal, now| {
+            if let Some(left_out) = journal.state.spend(now) {
+                info!(link = self.name, left_out, "{reason}");
+            }
+        });
+    }
+
+    /// Something that the link needs ends in so many seconds.
+    pub(crate) fn expires(&self, certificate: Certificate, seconds: i64) {
+        if let Some(left_out) = self.journal(|journal, now| journal.certificates.spend(now)) {
+            let (what, name) = (certificate.what, &certificate.name);
+            warn!(link = self.name, left_out, "{what} ({name}) ends in {} days: renew it", seconds.div_euclid(86_400));
+        }
+        self.report(Body::Certificate(certificate));
+    }
+
+    /// The gateway's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The last failure, in words; empty before the first.
+    pub(crate) fn last_error(&self) -> String {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+    }
+
+    /// The gateway has refused the message about the vehicle's state.
+    pub(crate) fn state_refused(&self, reason: &str) {
+        if let Some(left_out) = self.journal(|journal, now| journal.vehicle_state.spend(now)) {
+            warn!(link = self.name, left_out, "the vehicle's state was refused by the gateway: {reason}");
+        }
+    }
+
+    /// A message went to the topic for dead letters.
+    pub(crate) fn dead_lettered(&self, message: &Message, reason: &str) {
+        if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
+            let (class, first, last) = (message.class, message.part.first_seq, message.part.last_seq);
+            warn!(link = self.name, %class, first, last, left_out, "sent to the topic for dead letters: {reason}");
+        }
+    }
+
+    /// Once an hour for each class.
+    fn report_refusal(&self, class: Class, reason: &str) {
+        let due = self.journal(|journal, now| {
+            let told = &mut journal.refusals[class.rank()];
+            let due = told.is_none_or(|told| now.saturating_duration_since(told) >= HOUR);
+            if due {
+                *told = Some(now);
+            }
+            due
+        });
+        if due {
+            self.report_state("refuses", Some(class), reason.to_owned());
+        }
+    }
+
     /// The uplink ends in good order.
     pub(crate) fn ended(&self) {
         self.set_state(LinkState::Down);
@@ -254,6 +391,7 @@ impl LinkMonitor {
 
     pub(crate) fn refused(&self, message: &Message, reason: &str, cause: LossCause) {
         add(&self.rejected, u64::from(message.part.count));
+        self.report_refusal(message.class, reason);
         if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
             let (class, first, last) = (message.class, message.part.first_seq, message.part.last_seq);
             warn!(link = self.name, %class, first, last, ?cause, left_out, "refused for good by the gateway: {reason}");
@@ -262,6 +400,7 @@ impl LinkMonitor {
 
     pub(crate) fn deferred(&self, message: &Message, reason: &str, retry_in: Duration) {
         add(&self.deferred, 1);
+        self.report_refusal(message.class, reason);
         if let Some(left_out) = self.journal(|journal, now| journal.deferred.spend(now)) {
             warn!(link = self.name, class = %message.class, ?retry_in, left_out, "refused for now by the gateway: {reason}");
         }

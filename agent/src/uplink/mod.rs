@@ -1,53 +1,73 @@
-//! Uplinks: how events get to the regional gateway.
+//! Uplinks: how events get to the regional gateways.
 //!
 //! ```text
-//!            read / ack / reject                      messages            PUBLISH
-//!  Outbox ◀───────────────────────▶ Delivery ───────────────────▶ Session ────────▶ gateway
-//!                                   Schedule  ◀─────────────────  Correlator ◀──── PUBACK
-//!                                   payload    what became of it
+//!            read / ack / reject                                         PUBLISH, produce
+//!  Outbox ◀──────────────────────▶ Desk ◀──▶ Delivery ──▶ session ─────────────────────▶ gateway
+//!                                    ▲        schedule     MQTT, Kafka ◀───────────────── PUBACK, acks=all
+//!                                    │        payload
+//!                     Hub: who carries what (dispatch), what has to get to several places (custody)
 //! ```
 //!
-//! * [`schedule`] decides which class is next; pure.
+//! * [`dispatch`] decides which gateways are connected to and carry what; pure.
+//! * [`custody`] knows what has to get to several gateways and where it is already; pure.
+//! * [`hub`] is what the links share; each works at its desk of it.
+//! * [`schedule`] decides which class is next on a link; pure.
 //! * [`payload`] turns a batch into messages that fit; pure.
-//! * [`delivery`] joins both to the outbox and settles each batch once; no network.
-//! * [`mqtt`] carries messages over MQTT 5, the only module that names the client library.
-//! * [`link`] tells the rest of the agent how the link does.
+//! * [`delivery`] joins both to the desk and settles each batch once; no network.
+//! * [`mqtt`] and [`kafka`] carry messages; only they name the client libraries.
+//! * [`tls`] says whom to trust and proves who we are, for both.
+//! * [`run`] drives the links; [`link`] tells the rest of the agent how each does.
 //!
-//! The outbox is the only truth about what is delivered: a batch leaves it when the gateway has
+//! The outbox is the only truth about what is delivered: a batch leaves it when its gateway, or its gateways, have
 //! acknowledged all of it, and never before. What a connection had in flight when it ended is
-//! read from the outbox and sent again, so the gateway may see an event twice, but never none.
+//! read from the outbox and sent again, so a gateway may see an event twice, but never none.
 
 mod backoff;
 mod config;
-mod correlate;
-pub mod delivery;
-pub mod link;
-pub mod mqtt;
-pub mod payload;
-pub mod schedule;
-mod tls;
+mod custody;
+mod delivery;
+mod dispatch;
+mod hub;
+mod kafka;
+mod link;
+mod mqtt;
+mod payload;
+mod run;
+mod schedule;
+pub mod tls;
 mod topic;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
-pub use config::{ConfigError, MqttConfig, PayloadFormat, Secret, TlsConfig};
+pub(crate) use config::is_loopback;
+pub use config::{ConfigError, GatewayConfig, GatewayError, PayloadFormat, Protocol, Secret, UplinkConfig};
+pub use kafka::{Compression, KafkaConfig, Sasl, SaslMechanism};
 pub use link::{LinkMonitor, LinkSnapshot, LinkState};
-pub use mqtt::MqttUplink;
-pub use tls::TlsError;
+pub use mqtt::{MqttConfig, MqttVersion};
+pub use run::Uplinks;
+pub use tls::{TlsConfig, TlsError};
 pub use topic::{TopicError, TopicTemplate};
 
-/// Tells the uplink that the outbox has something new. Cheap, never blocks, may be called from any thread.
+/// Tells the links that something happened elsewhere in the agent. Cheap, never blocks, may be called from any thread.
 ///
-/// Only a hint that saves waiting: the uplink also goes on by itself while there is a backlog.
-#[derive(Debug, Clone, Default)]
+/// Only hints that save waiting: the links also go on by themselves while there is a backlog.
+#[derive(Debug, Clone)]
 pub struct Waker(Arc<Bells>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bells {
-    news: Notify,
-    resumed: Notify,
+    news: watch::Sender<()>,
+    urgent: watch::Sender<()>,
+    resumed: watch::Sender<()>,
+}
+
+impl Default for Waker {
+    fn default() -> Self {
+        let bell = || watch::Sender::new(());
+        Self(Arc::new(Bells { news: bell(), urgent: bell(), resumed: bell() }))
+    }
 }
 
 impl Waker {
@@ -56,24 +76,50 @@ impl Waker {
         Self::default()
     }
 
-    /// Call it after each commit of the outbox. Calls before the uplink looks are merged into one.
+    /// The outbox has something new. Calls before a link looks are merged into one.
     pub fn notify(&self) {
-        self.0.news.notify_one();
+        self.0.news.send_replace(());
     }
 
-    /// Waits for the next call; returns at once if there was one since the last return.
-    pub async fn notified(&self) {
-        self.0.news.notified().await;
+    /// Something critical is in the outbox: no wait that only spares the gateway is worth it.
+    pub fn urgent(&self) {
+        self.0.urgent.send_replace(());
     }
 
-    /// Call it when the computer has slept: connections may be dead and nobody has said so, and what waits for a better
-    /// time has waited long enough.
+    /// The computer has slept: connections may be dead and nobody has said so, and what waits for a better time has
+    /// waited long enough.
     pub fn resume(&self) {
-        self.0.resumed.notify_one();
+        self.0.resumed.send_replace(());
     }
 
-    /// Waits for the next call of [`Waker::resume`]; returns at once if there was one since the last return.
-    pub async fn resumed(&self) {
-        self.0.resumed.notified().await;
+    /// Somebody to be told of all later calls.
+    pub fn listen(&self) -> Listener {
+        let Bells { news, urgent, resumed } = &*self.0;
+        Listener { news: Bell(news.subscribe()), urgent: Bell(urgent.subscribe()), resumed: Bell(resumed.subscribe()) }
+    }
+}
+
+/// One who is told by a [`Waker`].
+#[derive(Debug)]
+pub struct Listener {
+    /// [`Waker::notify`].
+    pub(crate) news: Bell,
+    /// [`Waker::urgent`].
+    pub(crate) urgent: Bell,
+    /// [`Waker::resume`].
+    pub(crate) resumed: Bell,
+}
+
+/// One kind of news.
+#[derive(Debug)]
+pub(crate) struct Bell(watch::Receiver<()>);
+
+impl Bell {
+    /// Waits for a call; returns at once if there was one since this last returned.
+    pub(crate) async fn rung(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody is left who could call.
+            std::future::pending().await
+        }
     }
 }

@@ -17,40 +17,40 @@ use crate::outbox::Batch;
 
 /// How many bytes a payload may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub(crate) struct Room {
     /// A single event that is larger cannot be sent at all.
-    pub hard: usize,
+    pub(crate) hard: usize,
     /// Several events together should not be larger. At most `hard`.
-    pub soft: usize,
+    pub(crate) soft: usize,
 }
 
 /// One payload: a whole batch or some of its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// Sequence number of its first event.
-    pub first_seq: u64,
+    pub(crate) first_seq: u64,
     /// Sequence number of its last event.
-    pub last_seq: u64,
+    pub(crate) last_seq: u64,
     /// Its events' numbers; `None` when it is the whole batch.
-    pub seqs: Option<Vec<u64>>,
+    pub(crate) seqs: Option<Vec<u64>>,
     /// Number of events.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The encoding.
-    pub payload: Bytes,
+    pub(crate) payload: Bytes,
 }
 
 /// What became of a batch. Every event of the batch is in exactly one of the fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     /// What can be sent, in order of sequence.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     /// Numbers of the events that do not fit even alone.
-    pub oversize: Vec<u64>,
+    pub(crate) oversize: Vec<u64>,
 }
 
 /// The batch is not what the outbox promises: a sequence of CBOR maps with a `seq`. Sending it again will not help.
 #[derive(Debug, Error)]
-pub enum PayloadError {
+pub(crate) enum PayloadError {
     /// Not CBOR, or without `seq`.
     #[error("event {index} of the batch at byte {offset}: {source}")]
     Cbor {
@@ -81,7 +81,7 @@ pub enum PayloadError {
 ///
 /// # Errors
 /// When the batch has to be looked into and is damaged.
-pub fn encode(batch: &Batch, format: PayloadFormat, room: Room) -> Result<Encoded, PayloadError> {
+pub(crate) fn encode(batch: &Batch, format: PayloadFormat, room: Room) -> Result<Encoded, PayloadError> {
     match format {
         PayloadFormat::Cbor if batch.payload.len() <= room.soft => Ok(Encoded {
             parts: vec![Part {

@@ -15,7 +15,7 @@ fn encode_events(bodies: impl IntoIterator<Item = Body>) -> Batch {
         // Other classes have the odd numbers.
         event.encode(&identity, u64::from(count) * 2, &mut payload).unwrap();
     }
-    Batch { class: Class::Status, first_seq: 2, last_seq: u64::from(count) * 2, count, payload }
+    Batch { class: Class::Status, first_seq: 2, last_seq: u64::from(count) * 2, count, regions: None, payload }
 }
 
 fn padded(len: usize) -> Body {
@@ -150,7 +150,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(payload in prop::collection::vec(any::<u8>(), 0..200)) {
-        let batch = Batch { class: Class::Bulk, first_seq: 1, last_seq: 1, count: 1, payload };
+        let batch = Batch { class: Class::Bulk, first_seq: 1, last_seq: 1, count: 1, regions: None, payload };
         let _ = encode(&batch, PayloadFormat::Json, ALL);
         let _ = encode(&batch, PayloadFormat::Cbor, Room { hard: 10, soft: 0 });
     }

@@ -25,7 +25,7 @@ use std::time::Instant;
 use crate::event::Class;
 
 /// One of this many messages goes to a less important class while one waits.
-pub const SHARE: u32 = 8;
+pub(crate) const SHARE: u32 = 8;
 
 /// How freely a class may send.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Lane {
 
 /// The order of sending. Does no I/O: the caller says what it found and what it sent.
 #[derive(Debug, Clone, Default)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     lanes: [Lane; 5],
     /// Messages sent past a waiting lower class since the last share.
     passed_over: u32,
@@ -69,12 +69,12 @@ pub struct Schedule {
 
 impl Schedule {
     /// Everything may be waiting.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rotation: Class::ALL.len() - 1, ..Self::default() }
     }
 
     /// The class to look at now; `None` when all are idle, held or probing. Then call either [`Self::sent`] or [`Self::idle`].
-    pub fn next(&self, now: Instant) -> Option<Class> {
+    pub(crate) fn next(&self, now: Instant) -> Option<Class> {
         let ready = |rank: &usize| self.lanes[*rank].ready(now);
         let first = (0..Class::ALL.len()).find(ready)?;
         if self.passed_over + 1 >= SHARE {
@@ -93,7 +93,7 @@ impl Schedule {
     }
 
     /// A message of `class` was sent.
-    pub fn sent(&mut self, class: Class, now: Instant) {
+    pub(crate) fn sent(&mut self, class: Class, now: Instant) {
         let rank = class.rank();
         let lane = &mut self.lanes[rank];
         lane.in_flight += 1;
@@ -112,7 +112,7 @@ impl Schedule {
 
     /// The gateway has taken a message of `class`. False when that says nothing about now: it was in flight together
     /// with one that was refused.
-    pub fn taken(&mut self, class: Class) -> bool {
+    pub(crate) fn taken(&mut self, class: Class) -> bool {
         let lane = &mut self.lanes[class.rank()];
         lane.in_flight = lane.in_flight.saturating_sub(1);
         if lane.gate == Gate::Probing {
@@ -123,56 +123,56 @@ impl Schedule {
 
     /// The gateway has refused a message of `class`. True when the class has to rest anew: what was in flight together
     /// counts as one refusal.
-    pub fn refused(&mut self, class: Class) -> bool {
+    pub(crate) fn refused(&mut self, class: Class) -> bool {
         let lane = &mut self.lanes[class.rank()];
         lane.in_flight = lane.in_flight.saturating_sub(1);
         std::mem::replace(&mut lane.gate, Gate::Shut) != Gate::Shut
     }
 
     /// There is nothing to send beyond the cursor of `class`.
-    pub fn idle(&mut self, class: Class) {
+    pub(crate) fn idle(&mut self, class: Class) {
         self.lanes[class.rank()].idle = true;
     }
 
     /// Something may be waiting in any class.
-    pub fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         for lane in &mut self.lanes {
             lane.idle = false;
         }
     }
 
     /// The place in `class` beyond which the next batch is to be read.
-    pub fn after(&self, class: Class) -> u64 {
+    pub(crate) fn after(&self, class: Class) -> u64 {
         self.lanes[class.rank()].after
     }
 
     /// The batch `first_seq` of `class` was taken.
-    pub fn advance(&mut self, class: Class, first_seq: u64) {
+    pub(crate) fn advance(&mut self, class: Class, first_seq: u64) {
         let lane = &mut self.lanes[class.rank()];
         lane.after = lane.after.max(first_seq);
     }
 
     /// The batch `first_seq` of `class` has to be sent again.
-    pub fn rewind(&mut self, class: Class, first_seq: u64) {
+    pub(crate) fn rewind(&mut self, class: Class, first_seq: u64) {
         let lane = &mut self.lanes[class.rank()];
         lane.after = lane.after.min(first_seq.saturating_sub(1));
         lane.idle = false;
     }
 
     /// Sends nothing of `class` before `until`, and then a probe.
-    pub fn rest(&mut self, class: Class, until: Instant) {
+    pub(crate) fn rest(&mut self, class: Class, until: Instant) {
         self.hold(class, until);
         self.lanes[class.rank()].gate = Gate::Shut;
     }
 
     /// Sends nothing of `class` before `until`.
-    pub fn hold(&mut self, class: Class, until: Instant) {
+    pub(crate) fn hold(&mut self, class: Class, until: Instant) {
         let lane = &mut self.lanes[class.rank()];
         lane.held_until = Some(lane.held_until.map_or(until, |old| old.max(until)));
     }
 
     /// When the first of the classes that are held at `now` and not idle may go on.
-    pub fn next_release(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_release(&self, now: Instant) -> Option<Instant> {
         self.lanes
             .iter()
             .filter(|lane| !lane.idle)
@@ -182,7 +182,7 @@ impl Schedule {
     }
 
     /// A new connection: whatever the outbox still holds is to be sent. Rests stay, and a probe without an answer is repeated.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         for lane in &mut self.lanes {
             lane.after = 0;
             lane.idle = false;
@@ -194,7 +194,7 @@ impl Schedule {
     }
 
     /// Until `deadline` nothing is left to be sent or settled in any class, as far as is known.
-    pub fn drained(&self, deadline: Instant) -> bool {
+    pub(crate) fn drained(&self, deadline: Instant) -> bool {
         let rests = |lane: &Lane| lane.held_until.is_some_and(|until| until >= deadline);
         self.lanes.iter().all(|lane| lane.in_flight == 0 && (lane.idle || rests(lane)))
     }

@@ -1,8 +1,6 @@
-//! MQTT topics with placeholders.
+//! Topics with placeholders.
 
 use thiserror::Error;
-
-use crate::event::Class;
 
 /// A topic like `outrider/{vehicle}/{class}`, checked when it is parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +47,9 @@ pub enum TopicError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// What Kafka does not take as a name.
+    #[error("the topic {0:?} is not one for Kafka: use 1 to 249 letters, digits, '.', '_' and '-'")]
+    Kafka(String),
     /// MQTT's limit.
     #[error("the topic has {0} bytes; MQTT allows 65535")]
     TooLong(usize),
@@ -92,16 +93,16 @@ impl TopicTemplate {
         Ok(Self { parts })
     }
 
-    /// The topic of `class` of `vehicle`.
+    /// The topic of `class` (or what stands in its place) of `vehicle`.
     ///
     /// # Errors
     /// When the vehicle's name contains what would change the structure of the topic, or the result is too long.
-    pub fn render(&self, vehicle: &str, class: Class) -> Result<String, TopicError> {
+    pub fn render(&self, vehicle: &str, class: &str) -> Result<String, TopicError> {
         let mut topic = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => topic.push_str(text),
-                Part::Class => topic.push_str(class.name()),
+                Part::Class => topic.push_str(class),
                 Part::Vehicle => {
                     check_vehicle(vehicle)?;
                     topic.push_str(vehicle);
@@ -152,11 +153,11 @@ mod tests {
     #[test]
     fn renders_both_placeholders() {
         let topic = TopicTemplate::parse("outrider/{vehicle}/{class}").unwrap();
-        assert_eq!(topic.render("WDB-1", Class::Alert).unwrap(), "outrider/WDB-1/alert");
+        assert_eq!(topic.render("WDB-1", "alert").unwrap(), "outrider/WDB-1/alert");
         let topic = TopicTemplate::parse("fleet/v{vehicle}-{class}/events").unwrap();
-        assert_eq!(topic.render("7", Class::Bulk).unwrap(), "fleet/v7-bulk/events");
+        assert_eq!(topic.render("7", "bulk").unwrap(), "fleet/v7-bulk/events");
         let topic = TopicTemplate::parse("all").unwrap();
-        assert_eq!(topic.render("7", Class::Bulk).unwrap(), "all");
+        assert_eq!(topic.render("7", "bulk").unwrap(), "all");
     }
 
     #[test]
@@ -183,11 +184,11 @@ mod tests {
     fn refuses_names_that_would_change_the_topic() {
         let topic = TopicTemplate::parse("{vehicle}/{class}").unwrap();
         for name in ["", "a/b", "a+", "#", "a\0", "a\n"] {
-            assert!(matches!(topic.render(name, Class::Alert), Err(TopicError::Vehicle { .. })), "{name:?}");
+            assert!(matches!(topic.render(name, "alert"), Err(TopicError::Vehicle { .. })), "{name:?}");
         }
-        assert_eq!(topic.render("$SYS", Class::Alert), Err(TopicError::Reserved));
-        assert!(matches!(topic.render(&"x".repeat(65_535), Class::Alert), Err(TopicError::TooLong(_))));
+        assert_eq!(topic.render("$SYS", "alert"), Err(TopicError::Reserved));
+        assert!(matches!(topic.render(&"x".repeat(65_535), "alert"), Err(TopicError::TooLong(_))));
         let fixed = TopicTemplate::parse("x/{class}").unwrap();
-        assert_eq!(fixed.render("a/b", Class::Status).unwrap(), "x/status", "a name that is not used is not judged");
+        assert_eq!(fixed.render("a/b", "status").unwrap(), "x/status", "a name that is not used is not judged");
     }
 }

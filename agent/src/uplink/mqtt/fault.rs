@@ -5,10 +5,21 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
 use rumqttc::v5::{ConnectionError, StateError, TlsError};
+use rumqttc::{ConnectionError as OldError, StateError as OldState};
 use thiserror::Error;
 
+use super::client::return_code;
+use super::correlate::CorrelateError;
 use crate::uplink::config::MIN_PAYLOAD_BYTES;
-use crate::uplink::correlate::CorrelateError;
+use crate::uplink::run::By;
+use crate::uplink::tls::{TlsError as ConfigError, hint as tls_hint};
+
+/// What the library says.
+#[derive(Debug)]
+pub(super) enum Failure {
+    V5(ConnectionError),
+    V311(OldError),
+}
 
 /// MQTT's reason code "packet too large".
 const PACKET_TOO_LARGE: u8 = 0x95;
@@ -22,6 +33,9 @@ pub(super) enum Fault {
     /// Nothing answered in time.
     #[error("no connection within connect_timeout; is the network up and the gateway's address right?")]
     ConnectTimeout,
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Files(#[from] ConfigError),
     /// The handshake failed, on our side or the gateway's.
     #[error("TLS: {text}; {hint}", hint = tls_hint(.text))]
     Tls {
@@ -29,8 +43,29 @@ pub(super) enum Fault {
         text: String,
     },
     /// Name lookup, TCP.
-    #[error("network: {0}")]
-    Network(String),
+    #[error("network: {text}")]
+    Network {
+        /// The system's words.
+        text: String,
+        /// The gateway, or what stands before it, has ended the connection.
+        by_gateway: bool,
+    },
+    /// The gateway sends us to another server.
+    #[error("the gateway sends its vehicles to {}", .to.as_deref().unwrap_or("another server, and does not say which"))]
+    Redirected {
+        /// Where, in its own words.
+        to: Option<String>,
+        /// For good, not only for now.
+        moved: bool,
+    },
+    /// The gateway sends us where we must not go.
+    #[error("the gateway sends its vehicles to {to:?}; {problem}")]
+    BadRedirect {
+        /// Where, in its own words.
+        to: String,
+        /// Why not.
+        problem: &'static str,
+    },
     /// The gateway says good-bye.
     #[error("the gateway disconnected: {reason:?}{text}; {hint}", hint = disconnect_hint(*.reason))]
     Disconnected {
@@ -45,8 +80,8 @@ pub(super) enum Fault {
     /// The computer was asleep: what is left of the connection would be found out only by waiting.
     #[error("the computer slept; the connection is made anew")]
     Slept,
-    /// No PINGRESP.
-    #[error("the gateway does not answer within keep_alive")]
+    /// Not a word.
+    #[error("the gateway has been silent for one and a half of keep_alive; the link is dead")]
     KeepAlive,
     /// A message was larger than the gateway takes, though it announced no limit. It does not say which.
     #[error("the gateway says that one of {in_flight} messages in flight is too large; one at a time from now on")]
@@ -93,10 +128,10 @@ pub(super) enum Fault {
     Protocol(String),
 }
 
-impl Fault {
+impl Failure {
     /// Whether the gateway found a message too large.
-    pub(super) fn too_large(error: &ConnectionError) -> bool {
-        let ConnectionError::MqttState(state) = error else { return false };
+    pub(super) fn is_too_large(&self) -> bool {
+        let Self::V5(ConnectionError::MqttState(state)) = self else { return false };
         match state {
             StateError::ServerDisconnect { reason_code, .. } => *reason_code == DisconnectReasonCode::PacketTooLarge,
             // As a PUBACK (mosquitto's message_size_limit) it is a code that the library does not know there.
@@ -106,39 +141,94 @@ impl Fault {
     }
 }
 
-impl From<ConnectionError> for Fault {
-    fn from(error: ConnectionError) -> Self {
-        match error {
-            ConnectionError::Timeout(_) => Self::ConnectTimeout,
-            ConnectionError::ConnectionRefused(code) => Self::Refused(code),
-            ConnectionError::Tls(TlsError::Io(error)) => from_io(&error),
-            ConnectionError::Tls(error) => Self::Tls { text: error.to_string() },
-            ConnectionError::Io(error) => from_io(&error),
-            ConnectionError::MqttState(state) => from_state(state),
-            other => Self::Protocol(other.to_string()),
+impl Fault {
+    /// Who has ended the connection, as far as can be told.
+    pub(super) fn by(&self) -> By {
+        match self {
+            Self::Slept => By::Sleep,
+            Self::Redirected { .. } => By::Redirect,
+            Self::Disconnected { .. } | Self::Network { by_gateway: true, .. } => By::Gateway,
+            Self::Refused(code) if asks_for_rest(*code) => By::Gateway,
+            _ => By::Network,
         }
     }
 }
 
-fn from_state(state: StateError) -> Fault {
-    match state {
-        StateError::ServerDisconnect { reason_code, reason_string } => Fault::Disconnected {
-            reason: reason_code,
-            text: reason_string.map_or_else(String::new, |text| format!(" ({text})")),
+/// The gateway has too much to do.
+fn asks_for_rest(code: ConnectReturnCode) -> bool {
+    use ConnectReturnCode as Code;
+    matches!(code, Code::ServerBusy | Code::ServerUnavailable | Code::QuotaExceeded | Code::ConnectionRateExceeded)
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::V5(error) => from_v5(error),
+            Failure::V311(error) => from_v311(error),
+        }
+    }
+}
+
+fn from_v5(error: ConnectionError) -> Fault {
+    use ConnectReturnCode::{ServerMoved, UseAnotherServer};
+    match error {
+        ConnectionError::Timeout(_) => Fault::ConnectTimeout,
+        ConnectionError::ConnectionRefused(code @ (UseAnotherServer | ServerMoved)) => {
+            Fault::Redirected { to: None, moved: code == ServerMoved }
+        }
+        ConnectionError::ConnectionRefused(code) => Fault::Refused(code),
+        ConnectionError::Tls(TlsError::Io(error)) | ConnectionError::Io(error) => from_io(&error),
+        ConnectionError::Tls(error) => Fault::Tls { text: error.to_string() },
+        ConnectionError::MqttState(state) => match state {
+            StateError::ServerDisconnect { reason_code, reason_string } => dismissed(reason_code, reason_string),
+            StateError::AwaitPingResp => Fault::KeepAlive,
+            StateError::Io(error) | StateError::Deserialization(PacketError::Io(error)) => from_io(&error),
+            StateError::ConnectionAborted => hung_up(),
+            other => Fault::Protocol(other.to_string()),
         },
-        StateError::AwaitPingResp => Fault::KeepAlive,
-        StateError::Io(error) | StateError::Deserialization(PacketError::Io(error)) => from_io(&error),
-        StateError::ConnectionAborted => Fault::Network("the gateway closed the connection".to_owned()),
         other => Fault::Protocol(other.to_string()),
     }
 }
 
+fn from_v311(error: OldError) -> Fault {
+    match error {
+        OldError::NetworkTimeout | OldError::FlushTimeout => Fault::ConnectTimeout,
+        OldError::ConnectionRefused(code) => Fault::Refused(return_code(code)),
+        OldError::Tls(TlsError::Io(error)) | OldError::Io(error) => from_io(&error),
+        OldError::Tls(error) => Fault::Tls { text: error.to_string() },
+        OldError::MqttState(state) => match state {
+            OldState::AwaitPingResp => Fault::KeepAlive,
+            OldState::Io(error) | OldState::Deserialization(rumqttc::mqttbytes::Error::Io(error)) => from_io(&error),
+            OldState::ConnectionAborted => hung_up(),
+            other => Fault::Protocol(other.to_string()),
+        },
+        other => Fault::Protocol(other.to_string()),
+    }
+}
+
+fn dismissed(reason: DisconnectReasonCode, text: Option<String>) -> Fault {
+    use DisconnectReasonCode::{ServerMoved, UseAnotherServer};
+    match reason {
+        UseAnotherServer | ServerMoved => Fault::Redirected { to: None, moved: reason == ServerMoved },
+        _ => Fault::Disconnected { reason, text: text.map_or_else(String::new, |text| format!(" ({text})")) },
+    }
+}
+
+fn hung_up() -> Fault {
+    Fault::Network { text: "the gateway closed the connection".to_owned(), by_gateway: true }
+}
+
 /// TLS trouble comes as an I/O error around rustls' own, at any time: an alert of the gateway only after the handshake.
-fn from_io(error: &std::io::Error) -> Fault {
+pub(super) fn from_io(error: &std::io::Error) -> Fault {
+    use std::io::ErrorKind as Kind;
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return Fault::Tls { text: tls.to_string() };
     }
-    Fault::Network(error.to_string())
+    let by_gateway = matches!(
+        error.kind(),
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof
+    );
+    Fault::Network { text: error.to_string(), by_gateway }
 }
 
 fn connect_hint(code: ConnectReturnCode) -> &'static str {
@@ -147,8 +237,10 @@ fn connect_hint(code: ConnectReturnCode) -> &'static str {
         Code::BadUserNamePassword => "check username and password",
         Code::NotAuthorized | Code::Banned => "check the credentials and the gateway's access list for this client_id",
         Code::BadClientId | Code::ClientIdentifierNotValid => "check client_id",
-        Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => "the gateway must speak MQTT 5",
-        Code::UseAnotherServer | Code::ServerMoved => "configure the gateway's new address",
+        Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => {
+            "the gateway speaks another version; set mqtt_version"
+        }
+        Code::RetainNotSupported => "the gateway keeps nothing; set state_topic = \"\"",
         _ => "the gateway's log may tell more",
     }
 }
@@ -159,25 +251,6 @@ fn disconnect_hint(reason: DisconnectReasonCode) -> &'static str {
         Code::SessionTakenOver => "another client uses the same client_id; each vehicle needs its own",
         Code::NotAuthorized => "check the gateway's access list for this client_id and topic",
         Code::ServerShuttingDown | Code::ServerBusy => "it should come back by itself",
-        Code::UseAnotherServer | Code::ServerMoved => "configure the gateway's new address",
         _ => "the gateway's log may tell more",
-    }
-}
-
-fn tls_hint(text: &str) -> &'static str {
-    if text.contains("UnknownIssuer") {
-        "the gateway's certificate is not signed by an authority in ca_file"
-    } else if text.contains("NotValidForName") || text.contains("not valid for name") {
-        "the gateway's certificate is for another name; set host or server_name to one that it carries"
-    } else if text.contains("Expired")
-        || text.contains("expired")
-        || text.contains("not valid yet")
-        || text.contains("NotValidYet")
-    {
-        "check this computer's clock, then the certificate's dates"
-    } else if text.contains("alert") {
-        "the gateway refused the handshake; check cert_file and key_file and which authority it trusts"
-    } else {
-        "check that the gateway speaks TLS on this port"
     }
 }

@@ -1,4 +1,4 @@
-//! MQTT 5 by rumqttc, so that nothing is lost.
+//! MQTT by rumqttc, so that nothing is lost.
 //!
 //! # The constraint
 //! The client library keeps a queue of its own that loses messages when a connection ends, and
@@ -8,7 +8,9 @@
 //! * a packet that is too large is accepted by `publish()` and then fails every `poll()`;
 //! * a gateway that stops acknowledging is never noticed;
 //! * an unknown reason code in an acknowledgement ends the connection without saying whose it was;
-//! * a CONNACK that turns keep-alive off makes it send pings without a pause, and fail.
+//! * a CONNACK that turns keep-alive off makes it send pings without a pause, and fail;
+//! * a dead link is noticed after up to two keep-alives, and never while a write is stuck in it;
+//! * a CONNACK that refers to another server is not passed on.
 //!
 //! # What this does about it
 //! * A fresh client and event loop for each connection, always with `clean_start`: the library's
@@ -20,238 +22,114 @@
 //!   writing would be lost; one future lives through all rounds of `select!`. Only calls of the
 //!   outbox come between two polls.
 //! * When a connection ends, what the library had already received is still taken into account.
-//! * Sizes are checked before; time without an acknowledgement is bounded.
+//! * Sizes are checked before; time without an acknowledgement, and time without a word, is bounded.
 //!
 //! ```text
-//!            ┌───────────── back-off, jitter ─────────────┐
-//!            ▼                                            │
-//!       Connecting ──CONNACK──▶ Up ──failure, timeout──▶ Down
-//!            │                  │
-//!         shutdown           shutdown
-//!            ▼                  ▼
-//!           end  ◀─DISCONNECT─ Draining: until the outbox is empty, the deadline, or a failure
+//!       Connecting ──CONNACK──▶ Up ──failure, timeout──▶ end
+//!            │                  │ shutdown, or not wanted any more
+//!         shutdown              ▼
+//!            ▼                Draining: until nothing waits, the deadline, or a failure
+//!           end  ◀─DISCONNECT─ Parting: the vehicle's state is told
 //! ```
 
+mod client;
+pub(crate) mod config;
+mod correlate;
 mod fault;
+mod redirect;
 mod session;
+mod wire;
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use rumqttc::v5::MqttOptions;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
-use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
+pub use config::{MqttConfig, MqttVersion};
 
 use self::fault::Fault;
-use self::session::{End, Session};
-use super::backoff::Backoff;
-use super::config::{ConfigError, MIN_PACKET_BYTES, MIN_PAYLOAD_BYTES, MqttConfig};
-use super::delivery::{Delivery, Message};
-use super::link::LinkMonitor;
-use super::{PayloadFormat, Waker, tls};
-use crate::event::{Class, Identity, SCHEMA_VERSION};
+use self::redirect::Redirect;
+use self::session::{Ended, Session};
+use self::wire::Wire;
+use super::config::ConfigError;
+use super::run::{By, Ctx, End, Loss};
+use super::tls::Credentials;
+use crate::event::Identity;
 use crate::outbox::Outbox;
 
-/// For so long after the computer has slept the gateway is tried again soon.
-const EAGER: Duration = Duration::from_secs(30);
-const EAGER_WAIT: Duration = Duration::from_millis(500);
-
-/// A checked MQTT uplink, ready to run.
+/// A checked MQTT gateway, ready to be connected to.
 #[derive(Debug)]
-pub struct MqttUplink {
+pub(crate) struct MqttGateway {
     config: MqttConfig,
     wire: Wire,
+    credentials: Option<Arc<Credentials>>,
+    redirect: Redirect,
 }
 
-impl MqttUplink {
-    /// Checks `config`, also that the topics suit the vehicle's name.
-    ///
-    /// # Errors
-    /// When it could never work as it is.
-    pub fn new(config: MqttConfig, identity: &Identity) -> Result<Self, ConfigError> {
-        config.check()?;
+impl MqttGateway {
+    /// Checks that the topics suit the vehicle's name.
+    pub(crate) fn new(config: MqttConfig, identity: &Identity) -> Result<Self, ConfigError> {
         let wire = Wire::new(&config, identity)?;
         let (field, least) = ("max_packet_bytes", wire.least_packet());
         if usize::try_from(config.max_packet_bytes).is_ok_and(|bytes| bytes < least) {
             let problem = format!("must be at least {least} with this topic and vehicle name");
             return Err(ConfigError::Value { field, problem });
         }
-        Ok(Self { config, wire })
+        let credentials = config.tls.clone().map(|tls| Arc::new(Credentials::new(tls)));
+        Ok(Self { config, wire, credentials, redirect: Redirect::default() })
     }
 
-    /// Checks that certificates and keys can be read and used now. They are read again for each connection: a file
-    /// that is missing for a while keeps the link down, but nothing else.
-    ///
-    /// # Errors
-    /// Which file, and why.
-    pub fn check_files(&self) -> Result<(), ConfigError> {
-        if let Some(tls) = &self.config.tls {
-            tls::client_config(tls, self.config.bare_host())?;
+    pub(crate) fn host(&self) -> &str {
+        config::bare(&self.config.host)
+    }
+
+    pub(crate) fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.credentials.clone()
+    }
+
+    /// One connection, from its start to its end.
+    pub(crate) async fn session<O: Outbox + ?Sized>(&mut self, ctx: &mut Ctx<'_, O>) -> End {
+        let target = self.redirect.target(&self.config);
+        let target = (target.0.to_owned(), target.1);
+        let tls = match self.credentials.as_ref().map(|credentials| credentials.client_config(&target.0)).transpose() {
+            Ok(tls) => tls,
+            Err(error) => return lost(&error.into(), false),
+        };
+        let session = Session::new(&self.config, &self.wire, (&target.0, target.1), tls.clone(), ctx);
+        let Ended { end, accepted } = session.run().await;
+        if accepted {
+            self.redirect.accepted();
         }
-        Ok(())
-    }
-
-    /// Sends what is in `outbox` until `shutdown` resolves, then what still waits, at most for the
-    /// configured time and only while the link is up, and disconnects.
-    ///
-    /// Never fails: trouble with the link is counted in `monitor` and tried again. `outbox` is
-    /// locked for single calls only. Call `waker` after each commit of the outbox.
-    pub async fn run<O: Outbox + ?Sized>(
-        self,
-        outbox: Arc<Mutex<O>>,
-        waker: Waker,
-        monitor: Arc<LinkMonitor>,
-        shutdown: impl Future<Output = ()>,
-    ) {
-        let mut shutdown = pin!(shutdown);
-        let config = &self.config;
-        let mut delivery = Delivery::new(config.payload, config.backoff_min, config.backoff_max);
-        let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
-        let mut resumed: Option<Instant> = None;
-        loop {
-            monitor.connecting();
-            let (started, mut slept) = (Instant::now(), false);
-            let reason = match options(config) {
-                Ok(options) => {
-                    let session = Session::new(config, &self.wire, &mut delivery, &*outbox, &monitor, options);
-                    match session.run(&waker, shutdown.as_mut()).await {
-                        End::Shutdown => break,
-                        End::Lost { fault, useful } => {
-                            slept = matches!(fault, Fault::Slept);
-                            // A gateway that accepts and then hangs up is not to be asked in a tight loop.
-                            if useful || started.elapsed() >= config.backoff_max {
-                                backoff.reset();
-                            }
-                            fault.to_string()
-                        }
+        match end {
+            Err(end) => end,
+            Ok((Fault::Redirected { to, moved }, useful)) => {
+                let to = match to {
+                    None => redirect::ask(&self.config, (&target.0, target.1), tls.clone()).await,
+                    to => to,
+                };
+                let followed = to.as_deref().map(|to| self.redirect.follow(to, &self.config));
+                match (to, followed) {
+                    (Some(to), Some(Err(problem))) => lost(&Fault::BadRedirect { to, problem }, useful),
+                    (to, Some(Ok(()))) => lost(&Fault::Redirected { to, moved }, useful),
+                    _ => End::Lost(Loss { by: By::Network, ..loss(&Fault::Redirected { to: None, moved }, useful) }),
+                }
+            }
+            Ok((mut fault, useful)) => {
+                if !accepted {
+                    self.redirect.failed();
+                    if let Fault::Network { text, by_gateway: true } = &mut fault
+                        && tls.is_some()
+                    {
+                        text.push_str("; check that the gateway speaks TLS on this port");
                     }
                 }
-                Err(error) => error.to_string(),
-            };
-            let mut wait = backoff.next();
-            if slept {
-                (wait, resumed) = (Duration::ZERO, Some(Instant::now()));
-            } else if resumed.is_some_and(|at| at.elapsed() < EAGER) {
-                // The network comes back within seconds, each vehicle's at a time of its own.
-                backoff.reset();
-                wait = wait.min(EAGER_WAIT);
-            }
-            monitor.in_flight(0);
-            monitor.failed(&reason, wait);
-            tell(&*outbox, false);
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = waker.resumed() => resumed = Some(Instant::now()),
-                () = shutdown.as_mut() => break,
+                lost(&fault, useful)
             }
         }
-        monitor.ended();
-        tell(&*outbox, false);
     }
 }
 
-/// Tells the outbox whether the gateway is there.
-fn tell<O: Outbox + ?Sized>(outbox: &Mutex<O>, up: bool) {
-    if let Err(error) = crate::outbox::lock(outbox).link(up) {
-        tracing::error!("{error}; events wait in memory as far as there is room");
-    }
+fn loss(fault: &Fault, useful: bool) -> Loss {
+    Loss { reason: fault.to_string(), useful, by: fault.by() }
 }
 
-/// The library's options for one connection. Certificates are read here, so renewed ones are taken.
-fn options(config: &MqttConfig) -> Result<MqttOptions, tls::TlsError> {
-    let host = config.bare_host();
-    let mut options = MqttOptions::new(config.client_id.clone(), host, config.port);
-    options.set_clean_start(true);
-    options.set_keep_alive(Duration::from_secs(config.keep_alive.as_secs()));
-    options.set_connection_timeout(whole_seconds(config.connect_timeout));
-    // Without a limit the library allocates for 65,535 messages.
-    options.set_outgoing_inflight_upper_limit(config.window);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
-    if let Some(username) = &config.username {
-        let password = config.password.as_ref().map_or("", |secret| secret.reveal());
-        options.set_credentials(username.clone(), password);
-    }
-    if let Some(tls) = &config.tls {
-        let tls = tls::client_config(tls, host)?;
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
-    }
-    Ok(options)
+fn lost(fault: &Fault, useful: bool) -> End {
+    End::Lost(loss(fault, useful))
 }
-
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
-}
-
-/// What messages look like on the wire.
-#[derive(Debug)]
-struct Wire {
-    /// By class rank.
-    topics: [String; 5],
-    vehicle: String,
-    format: PayloadFormat,
-}
-
-impl Wire {
-    fn new(config: &MqttConfig, identity: &Identity) -> Result<Self, ConfigError> {
-        let mut topics: [String; 5] = Default::default();
-        for class in Class::ALL {
-            topics[class.rank()] = config.topic.render(&identity.vehicle, class)?;
-        }
-        Ok(Self { topics, vehicle: identity.vehicle.as_ref().to_owned(), format: config.payload })
-    }
-
-    fn properties(&self, class: Class, first_seq: u64, last_seq: u64) -> PublishProperties {
-        let user = |key: &str, value: String| (key.to_owned(), value);
-        PublishProperties {
-            payload_format_indicator: (self.format == PayloadFormat::Json).then_some(1),
-            content_type: Some(self.format.content_type().to_owned()),
-            user_properties: vec![
-                user("schema", SCHEMA_VERSION.to_string()),
-                user("class", class.name().to_owned()),
-                user("vehicle", self.vehicle.clone()),
-                user("seq", format!("{first_seq}-{last_seq}")),
-            ],
-            ..PublishProperties::default()
-        }
-    }
-
-    fn topic(&self, class: Class) -> &str {
-        &self.topics[class.rank()]
-    }
-
-    fn message_properties(&self, message: &Message) -> PublishProperties {
-        self.properties(message.class, message.part.first_seq, message.part.last_seq)
-    }
-
-    /// Bytes of payload that fit into packets of at most `packet` bytes, by class rank.
-    fn room(&self, packet: usize) -> [usize; 5] {
-        std::array::from_fn(|rank| packet.saturating_sub(self.overhead(rank)))
-    }
-
-    /// The smallest packet limit to work with: below it, events would be given up that every gateway should take.
-    fn least_packet(&self) -> usize {
-        let overhead = (0..Class::ALL.len()).map(|rank| self.overhead(rank)).max().unwrap_or_default();
-        (overhead + MIN_PAYLOAD_BYTES).max(usize::try_from(MIN_PACKET_BYTES).unwrap_or(usize::MAX))
-    }
-
-    /// Bytes of a packet that are not payload, for the class of this rank.
-    fn overhead(&self, rank: usize) -> usize {
-        // The length field of an empty packet has at least one byte, of a full one at most four.
-        const LENGTH_GROWS: usize = 3;
-        let class = Class::ALL[rank];
-        let properties = self.properties(class, u64::MAX, u64::MAX);
-        let mut empty = Publish::new(self.topic(class), QoS::AtLeastOnce, Vec::new(), Some(properties));
-        // The size counts the identifier only once there is one.
-        empty.pkid = 1;
-        empty.size() + LENGTH_GROWS
-    }
-}
-
-#[cfg(test)]
-#[path = "wire_tests.rs"]
-mod tests;

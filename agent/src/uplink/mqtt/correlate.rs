@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// The library or the gateway did what cannot be: the connection has to be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum CorrelateError {
+pub(super) enum CorrelateError {
     /// The library sent what it was not given.
     #[error("packet {0} was sent without a message")]
     NothingQueued(u16),
@@ -23,7 +23,7 @@ pub(crate) enum CorrelateError {
 
 /// Messages handed to the library and not yet acknowledged.
 #[derive(Debug)]
-pub(crate) struct Correlator<T> {
+pub(super) struct Correlator<T> {
     /// All of them by the order in which they were handed over.
     unacked: BTreeMap<u64, T>,
     /// Handed over, no identifier known yet.
@@ -38,7 +38,7 @@ pub(crate) struct Correlator<T> {
 }
 
 impl<T> Correlator<T> {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             unacked: BTreeMap::new(),
             queued: VecDeque::new(),
@@ -50,12 +50,12 @@ impl<T> Correlator<T> {
     }
 
     /// Messages not yet acknowledged.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.unacked.len()
     }
 
     /// A message was handed to the library.
-    pub(crate) fn handed(&mut self, message: T, now: Instant) {
+    pub(super) fn handed(&mut self, message: T, now: Instant) {
         if self.unacked.is_empty() {
             self.oldest_since = now;
         }
@@ -65,7 +65,7 @@ impl<T> Correlator<T> {
     }
 
     /// The library has sent a message as packet `id`.
-    pub(crate) fn sent(&mut self, id: u16) -> Result<(), CorrelateError> {
+    pub(super) fn sent(&mut self, id: u16) -> Result<(), CorrelateError> {
         let order = match self.parked {
             Some((parked, order)) if parked == id => {
                 self.parked = None;
@@ -78,19 +78,19 @@ impl<T> Correlator<T> {
     }
 
     /// The library keeps a message back until packet `id` is acknowledged.
-    pub(crate) fn parked(&mut self, id: u16) -> Result<(), CorrelateError> {
+    pub(super) fn parked(&mut self, id: u16) -> Result<(), CorrelateError> {
         let order = self.queued.pop_front().ok_or(CorrelateError::NothingQueued(id))?;
         self.parked = Some((id, order));
         Ok(())
     }
 
     /// Whether a message waits for packet `id` to be acknowledged.
-    pub(crate) fn waits_for(&self, id: u16) -> bool {
+    pub(super) fn waits_for(&self, id: u16) -> bool {
         self.parked.is_some_and(|(parked, _)| parked == id)
     }
 
     /// Packet `id` was acknowledged: the message, which is forgotten here.
-    pub(crate) fn acked(&mut self, id: u16, now: Instant) -> Result<T, CorrelateError> {
+    pub(super) fn acked(&mut self, id: u16, now: Instant) -> Result<T, CorrelateError> {
         let order = self.by_id.remove(&id).ok_or(CorrelateError::NotSent(id))?;
         if self.unacked.first_key_value().is_some_and(|(oldest, _)| *oldest == order) {
             self.oldest_since = now;
@@ -99,7 +99,7 @@ impl<T> Correlator<T> {
     }
 
     /// The oldest message that is not acknowledged, and since when it has been the oldest.
-    pub(crate) fn oldest(&self) -> Option<(&T, Instant)> {
+    pub(super) fn oldest(&self) -> Option<(&T, Instant)> {
         self.unacked.first_key_value().map(|(_, message)| (message, self.oldest_since))
     }
 }

@@ -1,0 +1,337 @@
+//! Runs the links to all gateways, on one thread: each connects when it is wanted, sends what is its own, and waits after
+//! a failure.
+
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::backoff::{Backoff, up_to};
+use super::config::{GatewayConfig, GatewayError, Protocol, UplinkConfig};
+use super::delivery::Delivery;
+use super::dispatch::{Dispatch, Terms};
+use super::hub::{Desk, Hub};
+use super::kafka::KafkaGateway;
+use super::link::LinkMonitor;
+use super::mqtt::MqttGateway;
+use super::tls::{Credentials, Expiry};
+use super::{Bell, Listener, Waker};
+use crate::event::clock::FLOOR_NS;
+use crate::event::{Body, Certificate, Identity};
+use crate::outbox::Outbox;
+use crate::runtime::clock::wall_ns;
+
+/// For so long after the computer has slept the gateway is tried again soon.
+const EAGER: Duration = Duration::from_secs(30);
+const EAGER_WAIT: Duration = Duration::from_millis(500);
+const DAY_S: i64 = 86_400;
+/// Reports that wait to become events, at most.
+const REPORTS: usize = 64;
+/// Nothing changes by itself: look again after this long.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Checked gateways, ready to run.
+#[derive(Debug)]
+pub struct Uplinks {
+    config: UplinkConfig,
+    gateways: Vec<Gateway>,
+}
+
+#[derive(Debug)]
+enum Gateway {
+    Mqtt(MqttGateway),
+    Kafka(KafkaGateway),
+}
+
+/// What a connection works with.
+pub(crate) struct Ctx<'a, O: ?Sized> {
+    pub(crate) desk: Desk<O>,
+    pub(crate) delivery: Delivery,
+    pub(crate) monitor: &'a LinkMonitor,
+    pub(crate) listener: Listener,
+    pub(crate) shutdown: Shutdown,
+    /// Certificates or keys have changed and can be used.
+    pub(crate) renewed: Bell,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Shutdown was asked for.
+    Shutdown,
+    /// It was not wanted any more.
+    Released,
+    /// Certificates have changed.
+    Renewed,
+    /// By itself.
+    Lost(Loss),
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(crate) struct Loss {
+    pub(crate) reason: String,
+    /// Something was acknowledged on it.
+    pub(crate) useful: bool,
+    pub(crate) by: By,
+}
+
+/// Who ended a connection: that decides when to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The gateway hung up, on all of its vehicles perhaps, or is overloaded.
+    Gateway,
+    /// Anything between, or something that somebody has to mend.
+    Network,
+    /// The computer was asleep.
+    Sleep,
+    /// The gateway sends us to another server.
+    Redirect,
+}
+
+/// Told when the links have to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Waits until shutdown is asked for. Returns at once from then on.
+    pub(crate) async fn asked(&mut self) {
+        // An error means that the other side is gone: shut down as well.
+        let _ = self.0.wait_for(|asked| *asked).await;
+    }
+}
+
+impl Gateway {
+    async fn session<O: Outbox + ?Sized>(&mut self, ctx: &mut Ctx<'_, O>) -> End {
+        match self {
+            Self::Mqtt(gateway) => gateway.session(ctx).await,
+            Self::Kafka(gateway) => gateway.session(ctx).await,
+        }
+    }
+
+    /// The host that is connected to first, and what with; `None` without TLS.
+    fn credentials(&self) -> Option<(String, Arc<Credentials>)> {
+        let (host, credentials) = match self {
+            Self::Mqtt(gateway) => (gateway.host(), gateway.credentials()),
+            Self::Kafka(gateway) => (gateway.host(), gateway.credentials()),
+        };
+        Some((host.to_owned(), credentials?))
+    }
+}
+
+impl Uplinks {
+    /// Checks `config`, also that the topics suit the vehicle's name.
+    ///
+    /// # Errors
+    /// The gateway's name, and why it could never work as it is.
+    pub fn new(config: UplinkConfig, identity: &Identity) -> Result<Self, GatewayError> {
+        config.check()?;
+        let gateway = |gateway: &GatewayConfig| {
+            let made = match &gateway.protocol {
+                Protocol::Mqtt(mqtt) => MqttGateway::new((**mqtt).clone(), identity).map(Gateway::Mqtt),
+                Protocol::Kafka(kafka) => KafkaGateway::new((**kafka).clone(), identity).map(Gateway::Kafka),
+            };
+            made.map_err(|error| GatewayError::of(gateway, error))
+        };
+        let gateways = config.gateways.iter().map(gateway).collect::<Result<_, _>>()?;
+        Ok(Self { config, gateways })
+    }
+
+    /// A monitor for each gateway, in their order; and what they report, for events.
+    pub fn monitors(config: &UplinkConfig) -> (Vec<Arc<LinkMonitor>>, Receiver<Body>) {
+        let (sender, reports) = sync_channel(REPORTS);
+        let monitor = |gateway: &GatewayConfig| Arc::new(LinkMonitor::new(&*gateway.name).reporting(sender.clone()));
+        (config.gateways.iter().map(monitor).collect(), reports)
+    }
+
+    /// Checks that certificates and keys can be read and used now. They are read again for each connection: a file
+    /// that is missing for a while keeps the link down, but nothing else.
+    ///
+    /// # Errors
+    /// The gateway's name, which file, and why.
+    pub fn check_files(&self) -> Result<(), GatewayError> {
+        for (gateway, config) in self.gateways.iter().zip(&self.config.gateways) {
+            if let Some((host, credentials)) = gateway.credentials() {
+                let made = credentials.client_config(&host);
+                made.map_err(|error| GatewayError::of(config, error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is in `outbox` until `shutdown` resolves, then what still waits, at most for the
+    /// configured time and only over links that are up, and disconnects.
+    ///
+    /// Never fails: trouble with a link is counted in its monitor and tried again. `outbox` is
+    /// locked for single calls only. Call `waker` after each commit of the outbox.
+    pub async fn run<O: Outbox + ?Sized + 'static>(
+        self,
+        outbox: Arc<Mutex<O>>,
+        waker: Waker,
+        monitors: Vec<Arc<LinkMonitor>>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let UplinkConfig {
+            gateways: configs,
+            copies,
+            audiences,
+            failover_after,
+            failback_after,
+            drain_timeout,
+            certificate_warning_days,
+            credentials_check,
+        } = self.config;
+        let terms = configs.iter().map(|c| Terms { classes: c.classes, region: c.region.clone() }).collect();
+        let times = (failover_after, failback_after);
+        let dispatch = Dispatch::new(terms, copies, times, &audiences, Instant::now());
+        let hub = Hub::new(outbox, dispatch, monitors.clone());
+        let (ask, asked) = watch::channel(false);
+        let links = tokio::task::LocalSet::new();
+        for (i, ((gateway, config), monitor)) in self.gateways.into_iter().zip(configs).zip(monitors).enumerate() {
+            let (hub, listener, shutdown) = (Rc::clone(&hub), waker.listen(), Shutdown(asked.clone()));
+            let (renewal, renewed) = watch::channel(());
+            let renewed = Bell(renewed);
+            if let Some((host, credentials)) = gateway.credentials() {
+                let watch = Watch {
+                    host,
+                    credentials,
+                    monitor: monitor.clone(),
+                    renewal,
+                    every: credentials_check,
+                    warning: i64::from(certificate_warning_days) * DAY_S,
+                };
+                links.spawn_local(watch.run(shutdown.clone()));
+            }
+            links.spawn_local(async move {
+                let delivery = Delivery::new(config.payload(), config.backoff_min, config.backoff_max);
+                let desk = hub.desk(i);
+                drop(hub);
+                let ctx = Ctx { desk, delivery, monitor: &monitor, listener, shutdown, renewed, drain_timeout };
+                drive(gateway, &config, ctx).await;
+            });
+        }
+        let stop = async {
+            shutdown.await;
+            ask.send_replace(true);
+            // The links end by themselves now.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = links => {}
+            () = stop => {}
+        }
+    }
+}
+
+/// Looks after a gateway's certificates and keys.
+struct Watch {
+    host: String,
+    credentials: Arc<Credentials>,
+    monitor: Arc<LinkMonitor>,
+    /// Rung when they have changed and can be used.
+    renewal: watch::Sender<()>,
+    every: Duration,
+    /// Seconds before the end of one, that long a warning is due once a day.
+    warning: i64,
+}
+
+impl Watch {
+    async fn run(self, mut shutdown: Shutdown) {
+        let mut warned: Option<Instant> = None;
+        let day = Duration::from_secs(DAY_S.unsigned_abs());
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.every) => {}
+                () = shutdown.asked() => return,
+            }
+            if self.credentials.are_renewed(&self.host) {
+                self.renewal.send_replace(());
+            }
+            let now_ns = wall_ns();
+            // A clock that was not set would find everything good for years, or nothing.
+            if now_ns >= FLOOR_NS && warned.is_none_or(|at| at.elapsed() >= day) {
+                let now_s = i64::try_from(now_ns / 1_000_000_000).unwrap_or(i64::MAX);
+                let expiries = self.credentials.expiries();
+                for Expiry { what, name, not_after } in expiries {
+                    if not_after.saturating_sub(now_s) < self.warning {
+                        warned = Some(Instant::now());
+                        let ends = u64::try_from(not_after).unwrap_or_default().saturating_mul(1_000_000_000);
+                        let gateway = self.monitor.name().into();
+                        self.monitor
+                            .expires(Certificate { ends, name, what, gateway }, not_after.saturating_sub(now_s));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One link, until shutdown.
+async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig, mut ctx: Ctx<'_, O>) {
+    let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
+    let mut resumed: Option<Instant> = None;
+    while wanted(&mut ctx).await {
+        ctx.monitor.connecting();
+        let started = Instant::now();
+        let end = gateway.session(&mut ctx).await;
+        ctx.monitor.in_flight(0);
+        ctx.desk.down(Instant::now());
+        let loss = match end {
+            End::Shutdown => break,
+            End::Released | End::Renewed => {
+                ctx.monitor.left(if matches!(end, End::Released) { "link not needed" } else { "certificates renewed" });
+                backoff.reset();
+                continue;
+            }
+            End::Lost(loss) => loss,
+        };
+        // A gateway that accepts and then hangs up is not to be asked in a tight loop.
+        if loss.useful || started.elapsed() >= config.backoff_max {
+            backoff.reset();
+        }
+        let mut wait = backoff.next();
+        match loss.by {
+            By::Sleep => (wait, resumed) = (Duration::ZERO, Some(Instant::now())),
+            By::Gateway => wait = wait.max(up_to(config.reconnect_spread)),
+            By::Redirect => wait = up_to(config.reconnect_spread.min(EAGER_WAIT)),
+            By::Network => {}
+        }
+        if loss.by != By::Sleep && resumed.is_some_and(|at| at.elapsed() < EAGER) {
+            // The network comes back within seconds, each vehicle's at a time of its own.
+            backoff.reset();
+            wait = wait.min(EAGER_WAIT);
+        }
+        ctx.monitor.failed(&loss.reason, wait);
+        let until = Instant::now() + wait;
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => {}
+            () = ctx.listener.resumed.rung() => resumed = Some(Instant::now()),
+            // Not at once: the failure may be a matter of moments.
+            () = ctx.listener.urgent.rung() => {
+                tokio::time::sleep(until.saturating_duration_since(Instant::now()).min(up_to(EAGER_WAIT))).await;
+            }
+            () = ctx.shutdown.asked() => break,
+        }
+    }
+    ctx.monitor.ended();
+    ctx.desk.down(Instant::now());
+}
+
+/// Waits until there ought to be a connection. False: shutdown came first.
+async fn wanted<O: Outbox + ?Sized>(ctx: &mut Ctx<'_, O>) -> bool {
+    loop {
+        let now = Instant::now();
+        if ctx.desk.wanted(now) {
+            return true;
+        }
+        let change = ctx.desk.next_change(now).unwrap_or(now + IDLE);
+        tokio::select! {
+            () = ctx.desk.changed() => {}
+            () = tokio::time::sleep_until(change.into()) => {}
+            () = ctx.shutdown.asked() => return false,
+        }
+    }
+}
