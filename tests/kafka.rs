@@ -406,6 +406,13 @@ fn a_shutdown_sends_what_waits() {
     uplink.stop();
     assert!(outbox.lock().unwrap().is_empty());
     assert_eq!(observer.consume(TOPIC).len(), 5_000);
+    // With nothing to send it does not wait: neither for the deadline nor for the next sign of life.
+    let mut uplink =
+        Running::start(KafkaConfig { keep_alive: mosquitto::PATIENCE * 10, ..config(broker.port) }, &outbox);
+    wait_until("a connection", || uplink.monitor.state() == LinkState::Up);
+    let before = std::time::Instant::now();
+    uplink.stop();
+    assert!(before.elapsed() < mosquitto::PATIENCE / 2);
     assert_eq!((uplink.monitor.state(), uplink.monitor.snapshot().failures), (LinkState::Down, 0));
 }
 

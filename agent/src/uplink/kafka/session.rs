@@ -117,6 +117,10 @@ impl<'a, 'c, O: Outbox + ?Sized> Session<'a, 'c, O> {
                 self.ctx.monitor.in_flight(self.queue.len());
                 continue;
             }
+            // Having looked, it may be known that nothing is left.
+            if let Some(end) = self.is_over(now) {
+                return Err(end);
+            }
             let chore = if producer.is_stale(now) {
                 Some(self.wait(producer.look(), self.config.request_timeout, false).await)
             } else if now.saturating_duration_since(self.heard) >= self.config.keep_alive {
