@@ -23,8 +23,20 @@ impl Backoff {
     /// How long to wait after one more failure: evenly distributed from `min` to a ceiling that doubles each time.
     pub(crate) fn next(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let ceiling = self.min.saturating_mul(2u32.saturating_pow(self.failures)).min(self.max).max(self.min);
-        self.min + up_to(ceiling - self.min)
+        self.min + up_to(self.ceiling() - self.min)
+    }
+
+    /// How long to wait after the gateway has hung up, on all of its vehicles perhaps: evenly distributed from nothing to
+    /// `spread`. Later waits are not shorter.
+    pub(crate) fn hung_up(&mut self, spread: Duration) -> Duration {
+        while self.ceiling() < spread.min(self.max) {
+            self.failures = self.failures.saturating_add(1);
+        }
+        up_to(spread)
+    }
+
+    fn ceiling(&self) -> Duration {
+        self.min.saturating_mul(2u32.saturating_pow(self.failures)).min(self.max).max(self.min)
     }
 
     /// It worked.

@@ -148,7 +148,7 @@ pub struct UplinkConfig {
     pub gateways: Vec<GatewayConfig>,
     /// By class rank: to how many gateways an event has to get before it leaves the outbox; from 1.
     pub copies: [usize; 5],
-    /// The sets of regions that events are restricted to, as in [`crate::event::Event::regions`].
+    /// The sets of regions that events are restricted to, names with commas between.
     pub audiences: Vec<Arc<str>>,
     /// A gateway may be down for so long before the next one is tried; half to one and a half of it.
     pub failover_after: Duration,

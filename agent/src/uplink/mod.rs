@@ -8,15 +8,15 @@
 //!                     Hub: who carries what (dispatch), what has to get to several places (custody)
 //! ```
 //!
-//! * [`dispatch`] decides which gateways are connected to and carry what; pure.
-//! * [`custody`] knows what has to get to several gateways and where it is already; pure.
-//! * [`hub`] is what the links share; each works at its desk of it.
-//! * [`schedule`] decides which class is next on a link; pure.
-//! * [`payload`] turns a batch into messages that fit; pure.
-//! * [`delivery`] joins both to the desk and settles each batch once; no network.
-//! * [`mqtt`] and [`kafka`] carry messages; only they name the client libraries.
-//! * [`tls`] says whom to trust and proves who we are, for both.
-//! * [`run`] drives the links; [`link`] tells the rest of the agent how each does.
+//! * `dispatch` decides which gateways are connected to and carry what; pure.
+//! * `custody` knows what has to get to several gateways and where it is already; pure.
+//! * `hub` is what the links share; each works at its desk of it.
+//! * `schedule` decides which class is next on a link; pure.
+//! * `payload` turns a batch into messages that fit; pure.
+//! * `delivery` joins both to the desk and settles each batch once; no network.
+//! * `mqtt` and `kafka` carry messages; only they name the client libraries.
+//! * `tls` says whom to trust and proves who we are, for both.
+//! * `run` drives the links; `link` tells the rest of the agent how each does.
 //!
 //! The outbox is the only truth about what is delivered: a batch leaves it when its gateway, or its gateways, have
 //! acknowledged all of it, and never before. What a connection had in flight when it ended is

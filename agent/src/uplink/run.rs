@@ -295,7 +295,7 @@ async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig,
         let mut wait = backoff.next();
         match loss.by {
             By::Sleep => (wait, resumed) = (Duration::ZERO, Some(Instant::now())),
-            By::Gateway => wait = wait.max(up_to(config.reconnect_spread)),
+            By::Gateway => wait = wait.max(backoff.hung_up(config.reconnect_spread)),
             By::Redirect => wait = up_to(config.reconnect_spread.min(EAGER_WAIT)),
             By::Network => {}
         }

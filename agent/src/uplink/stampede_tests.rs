@@ -28,7 +28,7 @@ impl Fleet {
         // By the millisecond: each bucket is worked off in the order in which it is filled.
         for _ in 0..VEHICLES {
             let mut backoff = Backoff::new(self.min, self.max);
-            let first = backoff.next().max(up_to(self.spread));
+            let first = backoff.next().max(backoff.hung_up(self.spread));
             waiting.entry(micros(first) / 1000).or_default().push(backoff);
         }
         let (mut curve, mut inside, mut taken): (Vec<(u32, u32)>, u32, (u64, u32)) = (Vec::new(), 0, (0, 0));
@@ -81,6 +81,8 @@ fn a_restart_does_not_bring_all_at_once() {
 fn a_long_outage_ends_in_a_steady_stream() {
     let curve = Fleet::usual().curve(300, 20_000);
     print("a gateway that is away for five minutes, and takes 20,000 vehicles a second", &curve);
+    let most = curve[..300].iter().map(|c| c.0).max().unwrap();
+    assert!(most <= VEHICLES / 7, "{most} knocks in a second at a gateway that is away");
     let after = &curve[300..];
     let peak = after.iter().map(|c| c.0).max().unwrap();
     // Evenly over the longest back-off: 1,000,000 in 60 s, of which the mean wait is half, twice over.

@@ -9,7 +9,7 @@
 //! # What this does about it
 //! * One request in flight for the vehicle, acks=all: order holds. What a broken connection leaves in doubt is sent again
 //!   first, and backends drop copies by (`vehicle`, `seq`).
-//! * The library retries nothing; each of its errors is given a meaning here ([`fault`]): try again soon, divide, let the
+//! * The library retries nothing; each of its errors is given a meaning here (`fault`): try again soon, divide, let the
 //!   class rest, give up the record, give up the connection.
 //! * Each request has a time; one that exceeds it takes its connection, and all that the client knows, with it.
 //! * A record is one event, its key the vehicle, its partition the one of Java's default partitioner. A request holds
