@@ -126,8 +126,8 @@ impl Received {
     fn progress(&self) -> Progress {
         let vehicles = self.audit.vehicles.values();
         vehicles.fold(Progress::default(), |p, v| Progress {
-            events: p.events + v.events,
-            duplicates: p.duplicates + v.duplicates,
+            events: p.events + v.events(),
+            duplicates: p.duplicates + v.duplicates(),
         })
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn print(scenario: &Scenario, outcome: &Outcome, received: &Received,
     let audit = &received.audit;
     let vehicle = audit.vehicles.values().next();
     let (arrived, duplicates, explained, out_of_order) =
-        vehicle.map_or((0, 0, 0, 0), |v| (v.events, v.duplicates, v.explained(), v.out_of_order));
+        vehicle.map_or((0, 0, 0, 0), |v| (v.events(), v.duplicates(), v.explained(), v.out_of_order()));
     let holes: u64 = vehicle.map_or(produced, |v| v.holes(1).iter().map(|(a, b)| b - a + 1).sum());
     let complete = arrived + explained == produced && holes == 0 && out_of_order == 0 && received.unreadable == 0;
 

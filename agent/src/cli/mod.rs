@@ -75,7 +75,9 @@ enum Command {
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
     /// Prove from received events that all arrived: exit code 1 when any is missing or out of order.
-    #[command(after_help = "Example:\n  mosquitto_sub -t 'outrider/#' -N > events.cbor\n  outrider audit events.cbor")]
+    #[command(
+        after_help = "Examples:\n  mosquitto_sub -t 'outrider/#' -q 1 -N > events.cbor; outrider audit events.cbor\n  outrider audit mqtt://localhost/outrider/# --idle 30\n  outrider audit kafkas://kafka.example/outrider-alert --ca-file ca.pem"
+    )]
     Audit(audit::AuditArgs),
 }
 
@@ -123,6 +125,8 @@ enum CliError {
     Uplink { path: PathBuf, source: crate::uplink::GatewayError },
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error("{place}: {source}")]
+    Read { place: String, source: crate::uplink::ReadError },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error("standard output: {0}")]

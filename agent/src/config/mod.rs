@@ -19,6 +19,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 pub use build::{EngineConfig, EngineError, Live};
+pub(crate) use gateway::url;
 
 use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, HealthSpec, Mode};
 use crate::event::Class;

@@ -199,6 +199,11 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 /// Payload that must fit into a message whatever the topic's length: the agent's own small events, gaps among them.
 pub(crate) const MIN_PAYLOAD_BYTES: usize = 256;
 
+/// What a gateway has got cannot be read back, in words that say what to do.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ReadError(pub(crate) String);
+
 /// Why a gateway cannot be used.
 #[derive(Debug, Error)]
 #[error("gateway {gateway}: {source}")]

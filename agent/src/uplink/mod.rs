@@ -42,9 +42,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub(crate) use config::is_loopback;
-pub use config::{ConfigError, GatewayConfig, GatewayError, PayloadFormat, Protocol, Secret, UplinkConfig};
+pub use config::{ConfigError, GatewayConfig, GatewayError, PayloadFormat, Protocol, ReadError, Secret, UplinkConfig};
+pub(crate) use kafka::consume;
 pub use kafka::{Compression, KafkaConfig, Sasl, SaslMechanism};
 pub use link::{LinkMonitor, LinkSnapshot, LinkState};
+pub(crate) use mqtt::subscribe;
 pub use mqtt::{MqttConfig, MqttVersion};
 pub use run::Uplinks;
 pub use tls::{TlsConfig, TlsError};

@@ -2,7 +2,7 @@
 
 mod raw;
 mod tls;
-mod url;
+pub(crate) mod url;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

@@ -2,16 +2,16 @@
 
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Url {
-    pub(super) kafka: bool,
-    pub(super) secure: bool,
+pub(crate) struct Url {
+    pub(crate) kafka: bool,
+    pub(crate) secure: bool,
     /// One, or for Kafka several. IPv6 addresses without brackets.
-    pub(super) hosts: Vec<(String, u16)>,
+    pub(crate) hosts: Vec<(String, u16)>,
 }
 
 /// `mqtt://`, `mqtts://`, `kafka://` or `kafkas://`, and `host[:port]`; for Kafka several with commas between. An IPv6
 /// address stands in brackets.
-pub(super) fn parse(url: &str) -> Option<Url> {
+pub(crate) fn parse(url: &str) -> Option<Url> {
     let (scheme, rest) = url.split_once("://")?;
     let (kafka, secure, port) = match scheme {
         "mqtt" => (false, false, 1883),

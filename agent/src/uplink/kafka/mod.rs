@@ -17,6 +17,7 @@
 //! * Now and then it is looked whether partitions were added; the leader is asked for a sign of life when nothing is sent.
 
 pub(crate) mod config;
+mod consume;
 mod fault;
 mod partition;
 mod producer;
@@ -26,6 +27,7 @@ mod session;
 use std::sync::Arc;
 
 pub use config::{Compression, KafkaConfig, Sasl, SaslMechanism};
+pub(crate) use consume::consume;
 
 use self::fault::Fault;
 use self::session::Session;

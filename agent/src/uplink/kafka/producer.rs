@@ -110,6 +110,17 @@ impl Producer {
         Ok(())
     }
 
+    /// All partitions of a topic.
+    pub(super) async fn partitions(&self, topic: &str) -> Result<Vec<PartitionClient>, Error> {
+        // Asked for by its name, a topic that is not there is told.
+        let mut clients = vec![self.client.partition_client(topic, 0, UnknownTopicHandling::Error).await?];
+        for number in 1..self.known.get(topic).copied().unwrap_or(1) {
+            let number = i32::try_from(number).unwrap_or_default();
+            clients.push(self.client.partition_client(topic, number, UnknownTopicHandling::Error).await?);
+        }
+        Ok(clients)
+    }
+
     /// Sends records to a topic; when it returns they are on all replicas that are in sync.
     pub(super) async fn produce(&mut self, topic: &str, records: Vec<Record>) -> Result<(), Error> {
         let codec = self.codec;

@@ -38,11 +38,13 @@ mod correlate;
 mod fault;
 mod redirect;
 mod session;
+mod subscribe;
 mod wire;
 
 use std::sync::Arc;
 
 pub use config::{MqttConfig, MqttVersion};
+pub(crate) use subscribe::subscribe;
 
 use self::fault::Fault;
 use self::redirect::Redirect;

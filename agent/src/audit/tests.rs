@@ -36,8 +36,8 @@ fn complete_with_duplicates_and_classes_that_overtake() {
     let t = |n| event(Class::Telemetry, n);
     let audit = audit(&[t(1), t(2), event(Class::Alert, 4), t(2), t(3), t(5)]);
     let vehicle = &audit.vehicles["v"];
-    assert_eq!((vehicle.events, vehicle.duplicates, vehicle.out_of_order), (5, 1, 0));
-    assert!(audit.is_complete(1));
+    assert_eq!((vehicle.events(), vehicle.duplicates(), vehicle.out_of_order()), (5, 1, 0));
+    assert!(audit.is_complete(Some(1)));
 }
 
 #[test]
@@ -45,11 +45,11 @@ fn a_hole_is_found_unless_a_gap_explains_it() {
     let t = |n| event(Class::Telemetry, n);
     let with_hole = audit(&[t(1), t(2), t(6)]);
     assert_eq!(with_hole.vehicles["v"].holes(1), [(3, 5)]);
-    assert!(!with_hole.is_complete(1));
-    assert!(with_hole.is_complete(6));
+    assert!(!with_hole.is_complete(Some(1)));
+    assert!(with_hole.is_complete(Some(6)));
 
     let explained = audit(&[t(1), t(2), t(6), gap(&[(3, 4), (5, 5)], 7)]);
-    assert!(explained.is_complete(1));
+    assert!(explained.is_complete(Some(1)));
     assert_eq!(explained.vehicles["v"].explained(), 3);
     assert_eq!(explained.vehicles["v"].lost["quota"], 3);
 
@@ -61,13 +61,13 @@ fn a_hole_is_found_unless_a_gap_explains_it() {
 fn order_within_a_class_is_checked() {
     let t = |n| event(Class::Telemetry, n);
     let audit = audit(&[t(1), t(3), t(2)]);
-    assert_eq!(audit.vehicles["v"].out_of_order, 1);
-    assert!(!audit.is_complete(1));
+    assert_eq!(audit.vehicles["v"].out_of_order(), 1);
+    assert!(!audit.is_complete(Some(1)));
 }
 
 #[test]
 fn no_events_are_not_completeness() {
-    assert!(!audit(&[]).is_complete(1));
+    assert!(!audit(&[]).is_complete(Some(1)));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn json_lines_say_the_same_and_errors_name_the_line() {
     );
     let mut audit = Audit::default();
     audit.read("f", lines.as_bytes()).unwrap();
-    assert!(audit.is_complete(1));
+    assert!(audit.is_complete(Some(1)));
 
     let error = Audit::default().read("f.jsonl", &b"{\"seq\":1}\n"[..]).unwrap_err().to_string();
     assert!(error.starts_with("f.jsonl:1:"), "{error}");
@@ -122,6 +122,46 @@ fn events_of_other_kinds_are_counted_whatever_they_say() {
     bytes.extend(serde_cbor::to_vec(&later).unwrap());
     let mut audit = Audit::default();
     audit.read("test", &bytes[..]).unwrap();
-    assert!(audit.is_complete(1));
+    assert!(audit.is_complete(Some(1)));
     assert_eq!((audit.vehicles["v"].kinds["blind"], audit.vehicles["v"].kinds["eclipse"]), (1, 1));
+}
+
+#[test]
+fn each_class_is_counted_and_delays_are_known_where_arrival_is() {
+    let t = |n| event(Class::Telemetry, n);
+    let lost = |class, seq| {
+        let gap = Gap { lost: Some(class), span: None, cause: LossCause::Age, count: 2, ranges: vec![(3, 4)] };
+        encode(Class::Status, Body::Gap(gap), seq)
+    };
+    let mut audit = Audit::default();
+    let items = [t(1), t(6), t(2), t(2), lost(Class::Telemetry, 5), event(Class::Alert, 7)].concat();
+    // Events are stamped with 1 ns; one second passes from one to the next.
+    let clock = std::cell::Cell::new(0);
+    let tick = || {
+        clock.set(clock.get() + 1_000_000_000);
+        Some(clock.get() + 1)
+    };
+    audit.read_with("test", &*items, tick).unwrap();
+    let classes = &audit.vehicles["v"].classes;
+    let of = |class: Class| {
+        let audit = &classes[class.rank()];
+        (audit.events, audit.duplicates, audit.out_of_order, audit.lost)
+    };
+    assert_eq!([Class::Alert, Class::Status, Class::Telemetry].map(of), [(1, 0, 0, 0), (1, 0, 0, 0), (3, 1, 1, 2)]);
+    assert_eq!(classes[Class::Telemetry.rank()].delays.longest(), 3.0);
+    let report = audit.report(None).to_string();
+    assert!(
+        report.contains("class telemetry: 3 events, 1 duplicates, 2 lost by gap events, 1 out of order; delay p50 2."),
+        "{report}"
+    );
+    assert!(!report.contains("class bulk"), "{report}");
+}
+
+#[test]
+fn without_a_first_number_it_begins_with_the_lowest() {
+    let t = |n| event(Class::Telemetry, n);
+    assert!(audit(&[t(100), t(101)]).is_complete(None));
+    let hole = audit(&[t(100), t(102)]);
+    assert!(!hole.is_complete(None));
+    assert!(hole.report(None).to_string().contains("numbers 100 to 102"));
 }
