@@ -395,6 +395,35 @@ fn a_dead_link_is_noticed_with_and_without_something_in_flight() {
     }
 }
 
+/// A request that was given up arrives after it was sent again: copies at the end, and the order of first arrivals holds.
+#[test]
+fn what_arrives_late_is_a_copy_at_most() {
+    let mut proxy: Option<Proxy> = None;
+    let broker = Broker::start(|port| proxy.insert_at(port), &[]);
+    let proxy = proxy.unwrap();
+    let observer = Observer::connect(broker.port);
+    observer.create(TOPIC, 1);
+    let outbox = outbox(4);
+    let mut config = config(proxy.port);
+    config.request_timeout = Duration::from_millis(300);
+    config.connect_timeout = Duration::from_secs(1);
+    let uplink = Running::start(config, &outbox);
+    fill(&outbox, Class::Alert, 0..8);
+    uplink.waker.notify();
+    emptied(&outbox);
+    proxy.hold(true);
+    fill(&outbox, Class::Alert, 8..16);
+    uplink.waker.notify();
+    wait_until("the request to be given up", || uplink.monitor.snapshot().failures >= 1);
+    proxy.hold(false);
+    fill(&outbox, Class::Alert, 16..24);
+    uplink.waker.notify();
+    emptied(&outbox);
+    let mut seen = BTreeSet::new();
+    let firsts: Vec<u64> = seqs(&observer.consume(TOPIC)).into_iter().filter(|seq| seen.insert(*seq)).collect();
+    assert_eq!(firsts, (1..=24).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_shutdown_sends_what_waits() {
     let (broker, observer) = broker(1);

@@ -22,6 +22,8 @@ mod proxy;
 mod scripted_gateway;
 #[path = "uplink_tls.rs"]
 mod security;
+#[path = "uplink_weather.rs"]
+mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

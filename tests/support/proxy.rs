@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 #[derive(Default)]
 struct State {
@@ -18,6 +19,14 @@ struct State {
     accepted: AtomicU64,
     /// Connections up to this one are dead, and nobody is told.
     abandoned: AtomicU64,
+    /// Everything takes so long, milliseconds.
+    delay_ms: AtomicU64,
+    /// So many bytes a second get through in each direction; 0: all.
+    bytes_per_s: AtomicU64,
+    /// One bit in so many bytes is flipped; 0: none.
+    corrupt_every: AtomicU64,
+    /// What clients send is kept back, and sent on when that ends, also if they have given up.
+    hold: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -46,8 +55,8 @@ impl Proxy {
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 // Before anything gets through: whoever has seen the connection at work can cut it.
                 shared.open.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-                pump(&shared, number, &client, &server);
-                pump(&shared, number, &server, &client);
+                pump(&shared, number, &client, &server, true);
+                pump(&shared, number, &server, &client, false);
             }
         });
         Self { port, state }
@@ -78,6 +87,27 @@ impl Proxy {
         self.state.abandoned.store(self.accepted(), Ordering::SeqCst);
     }
 
+    /// Everything takes so long.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.state.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// So many bytes a second get through in each direction; 0: all.
+    pub(crate) fn trickle(&self, bytes_per_s: u64) {
+        self.state.bytes_per_s.store(bytes_per_s, Ordering::SeqCst);
+    }
+
+    /// One bit in so many bytes is flipped; 0: none.
+    pub(crate) fn corrupt(&self, every: u64) {
+        self.state.corrupt_every.store(every, Ordering::SeqCst);
+    }
+
+    /// What clients send is kept back. Released, it arrives late: after what came on later connections, and also if the
+    /// client has long given up.
+    pub(crate) fn hold(&self, hold: bool) {
+        self.state.hold.store(hold, Ordering::SeqCst);
+    }
+
     /// Connections tried so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.state.accepted.load(Ordering::SeqCst)
@@ -93,17 +123,49 @@ impl Drop for Proxy {
     }
 }
 
-fn pump(state: &Arc<State>, number: u64, from: &TcpStream, to: &TcpStream) {
+fn pump(state: &Arc<State>, number: u64, from: &TcpStream, to: &TcpStream, from_client: bool) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     let state = Arc::clone(state);
     thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];
+        let (mut kept, mut passed) = (Vec::new(), 0);
+        let get = |setting: &AtomicU64| setting.load(Ordering::SeqCst);
         while let Ok(n) = from.read(&mut buffer) {
-            if n == 0 {
+            let closed = n == 0;
+            let (dead, holds) = (state.swallow.load(Ordering::SeqCst) || number <= get(&state.abandoned), || {
+                from_client && state.hold.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst)
+            });
+            kept.extend_from_slice(&buffer[..n]);
+            if holds() {
+                // The rest comes into the system's buffers meanwhile.
+                while holds() {
+                    thread::sleep(Duration::from_millis(2));
+                }
+            }
+            if closed && kept.is_empty() {
                 break;
             }
-            let dead = state.swallow.load(Ordering::SeqCst) || number <= state.abandoned.load(Ordering::SeqCst);
-            if !dead && to.write_all(&buffer[..n]).is_err() {
+            thread::sleep(Duration::from_millis(get(&state.delay_ms)));
+            let corrupt_every = get(&state.corrupt_every);
+            for byte in &mut kept {
+                passed += 1;
+                if corrupt_every > 0 && passed % corrupt_every == 0 {
+                    *byte ^= 0x10;
+                }
+            }
+            let mut failed = false;
+            let mut rest = &kept[..];
+            while !dead && !rest.is_empty() && !failed {
+                let rate = get(&state.bytes_per_s);
+                let now = if rate == 0 { rest.len() } else { 1 };
+                failed = to.write_all(&rest[..now]).is_err();
+                rest = &rest[now..];
+                if rate > 0 {
+                    thread::sleep(Duration::from_secs(1) / u32::try_from(rate).unwrap());
+                }
+            }
+            kept.clear();
+            if closed || failed {
                 break;
             }
         }
