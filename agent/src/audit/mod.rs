@@ -274,9 +274,11 @@ impl Audit {
         !self.vehicles.is_empty() && self.vehicles.values().all(complete)
     }
 
-    /// Whether anything arrived.
-    pub fn is_empty(&self) -> bool {
-        self.vehicles.is_empty()
+    /// What comes from now on comes from another place: order holds within each.
+    pub fn next_source(&mut self) {
+        for vehicle in self.vehicles.values_mut() {
+            vehicle.classes.iter_mut().for_each(|class| class.last = 0);
+        }
     }
 
     /// The result, a paragraph a vehicle; `first` as for [`Audit::is_complete`].

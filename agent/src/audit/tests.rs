@@ -165,3 +165,13 @@ fn without_a_first_number_it_begins_with_the_lowest() {
     assert!(!hole.is_complete(None));
     assert!(hole.report(None).to_string().contains("numbers 100 to 102"));
 }
+
+#[test]
+fn order_holds_within_each_source() {
+    let t = |n| event(Class::Telemetry, n);
+    let mut audit = audit(&[t(3), t(4)]);
+    audit.next_source();
+    audit.read("second", &*[t(1), t(2), t(4)].concat()).unwrap();
+    assert!(audit.is_complete(Some(1)));
+    assert_eq!(audit.vehicles["v"].duplicates(), 1);
+}

@@ -68,6 +68,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<(), CliError> {
     let mut audit = Audit::default();
     let mut from = args.from.or(Some(1));
     for source in &args.sources {
+        audit.next_source();
         let arrival = || args.live.then(wall_ns);
         if source == "-" {
             audit.read_with("standard input", io::stdin().lock(), arrival)?;
