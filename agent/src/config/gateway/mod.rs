@@ -238,6 +238,11 @@ fn kafka(keys: &Keys, url: &Url, vehicle: &str) -> Result<KafkaConfig, ConfigErr
             ("max_packet_bytes", raw.max_packet_bytes.is_some()),
         ],
     )?;
+    if let Some((host, _)) = url.hosts.iter().find(|(host, _)| url.secure && host.contains(':')) {
+        return Err(
+            keys.error(format!("url: [{host}]: the Kafka client does not take IPv6 addresses with TLS; give a name"))
+        );
+    }
     let brackets = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let brokers = url.hosts.iter().map(|(host, port)| format!("{}:{port}", brackets(host))).collect();
     let topic = keys.topic("topic", raw.topic.as_ref(), "outrider-{class}")?;

@@ -48,6 +48,7 @@ fn mistakes_are_named() {
         (kafka("window = 3"), ":4: ", "window is not for Kafka"),
         (kafka("sasl = \"plain\""), ":4: ", "go together"),
         (kafka("topic = \"a\"").replace("localhost", "kafka.example"), ":4: ", "allow_plaintext"),
+        (kafka("ca_file = \"a\"").replace("kafka://localhost", "kafkas://[::1]"), ":4: ", "give a name"),
         (gateway("region = \"e u\""), ":5: ", "letters"),
         (gateway("classes = []"), ":4: ", "at least one"),
         (gateway("classes = [\"urgent\"]"), ":5: ", "urgent"),
