@@ -97,7 +97,7 @@ fn guest(task: &str) {
          [source]\nkind = \"sim\"\nseed = {cycle}\nspeed = 8.0\nfaults = [\"missing:EngineData1@2+2\", \"flood:BrakeData1:8@5+3\"]\n\n\
          [[collect]]\nname = \"fast\"\nsignals = [\"EngineData1.*\"]\nperiod_ms = 50\n\n[health]\nperiod_s = 1\n\n\
          [outbox]\ndir = \"{DISK}/agent\"\nquota_mib = 8\n\n\
-         [[gateway]]\nurl = \"mqtt://127.0.0.1:{}\"\nreconnect_spread_ms = 0\nack_timeout_s = 1\nbackoff_min_ms = 10\nbackoff_max_ms = 100\n",
+         [[gateway]]\nurl = \"mqtt://127.0.0.1:{}\"\nstate_topic = \"\"\nreconnect_spread_ms = 0\nack_timeout_s = 1\nbackoff_min_ms = 10\nbackoff_max_ms = 100\n",
         dbc.join("demo-powertrain.dbc"),
         gateway.port,
     );
