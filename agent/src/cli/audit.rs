@@ -67,6 +67,8 @@ enum Mechanism {
 pub(super) fn run(args: &AuditArgs) -> Result<(), CliError> {
     let mut audit = Audit::default();
     let mut from = args.from.or(Some(1));
+    // What is no event among what brokers pass on is told after the report.
+    let mut bad = None;
     for source in &args.sources {
         audit.next_source();
         let arrival = || args.live.then(wall_ns);
@@ -77,7 +79,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<(), CliError> {
             if !url.kafka {
                 from = args.from;
             }
-            read_remote(args, source, &url, &topic, &mut audit)?;
+            bad = bad.or(read_remote(args, source, &url, &topic, &mut audit)?);
         } else {
             let path = PathBuf::from(source);
             let file = File::open(&path).map_err(|source| CliError::File { path, source })?;
@@ -85,6 +87,9 @@ pub(super) fn run(args: &AuditArgs) -> Result<(), CliError> {
         }
     }
     write!(io::stdout().lock(), "{}", audit.report(from))?;
+    if let Some(error) = bad {
+        return Err(error.into());
+    }
     if audit.is_complete(from) { Ok(()) } else { Err(CliError::Negative("not complete")) }
 }
 
@@ -113,7 +118,13 @@ fn remote(args: &AuditArgs, source: &str) -> Result<(Url, String), CliError> {
     Ok((url, topic))
 }
 
-fn read_remote(args: &AuditArgs, source: &str, url: &Url, topic: &str, audit: &mut Audit) -> Result<(), CliError> {
+fn read_remote(
+    args: &AuditArgs,
+    source: &str,
+    url: &Url,
+    topic: &str,
+    audit: &mut Audit,
+) -> Result<Option<AuditError>, CliError> {
     let idle = Duration::try_from_secs_f64(args.idle).ok().filter(|idle| !idle.is_zero());
     let idle = idle.ok_or_else(|| CliError::Usage("--idle must be above 0".to_owned()))?;
     let failed = |source_error: ReadError| CliError::Read { place: source.to_owned(), source: source_error };
@@ -157,7 +168,7 @@ fn read_remote(args: &AuditArgs, source: &str, url: &Url, topic: &str, audit: &m
         let message = |payload: &[u8]| take(payload, Some(wall_ns()));
         runtime.block_on(subscribe(&config, topic, idle, ready, message)).map_err(failed)?;
     }
-    bad.into_inner().map_or(Ok(()), |error| Err(error.into()))
+    Ok(bad.into_inner())
 }
 
 fn login(args: &AuditArgs) -> Result<Option<(String, Secret)>, CliError> {

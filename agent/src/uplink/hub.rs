@@ -41,6 +41,8 @@ struct State {
     plan: Vec<Places>,
     /// The gateways that carried anything when that was last told.
     told: Places,
+    /// When time alone may change the plan next.
+    due: Option<Instant>,
     /// Counts the changes of the plan.
     version: u64,
     /// By gateway: the version that it works by, and whether it has begun to.
@@ -51,7 +53,8 @@ impl<O: Outbox + ?Sized> Hub<O> {
     pub(crate) fn new(outbox: Arc<Mutex<O>>, dispatch: Dispatch, monitors: Vec<Arc<LinkMonitor>>) -> Rc<Self> {
         let at = vec![(0, false); dispatch.len()];
         let (plan, custody) = (dispatch.plan(Instant::now()), Custody::default());
-        let state = State { dispatch, custody, plan, told: 0, version: 0, at };
+        let state =
+            State { due: dispatch.next_change(Instant::now()), dispatch, custody, plan, told: 0, version: 0, at };
         Rc::new(Self { outbox, monitors, state: RefCell::new(state), changed: watch::Sender::new(()) })
     }
 
@@ -62,6 +65,7 @@ impl<O: Outbox + ?Sized> Hub<O> {
 
     /// Looks whether it has changed who carries what.
     fn look(&self, state: &mut State, now: Instant) {
+        state.due = state.dispatch.next_change(now);
         let plan = state.dispatch.plan(now);
         if plan == state.plan {
             return;
@@ -142,7 +146,9 @@ impl<O: Outbox + ?Sized> Desk<O> {
     /// What the link, which is up and has so much in flight, may do.
     pub(crate) fn turn(&self, in_flight: usize, now: Instant) -> Turn {
         let state = &mut *self.hub.state.borrow_mut();
-        self.hub.look(state, now);
+        if state.due.is_some_and(|due| due <= now) {
+            self.hub.look(state, now);
+        }
         if state.at[self.gateway].0 != state.version {
             if in_flight > 0 {
                 return Turn::Wait;

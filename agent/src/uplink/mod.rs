@@ -117,6 +117,11 @@ pub struct Listener {
 pub(crate) struct Bell(watch::Receiver<()>);
 
 impl Bell {
+    /// Forgets calls so far.
+    pub(crate) fn silence(&mut self) {
+        self.0.borrow_and_update();
+    }
+
     /// Waits for a call; returns at once if there was one since this last returned.
     pub(crate) async fn rung(&mut self) {
         if self.0.changed().await.is_err() {

@@ -274,6 +274,9 @@ async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig,
     let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
     let mut resumed: Option<Instant> = None;
     while wanted(&mut ctx).await {
+        // What rang before concerns connections that are gone: this one is made with what is there now.
+        ctx.listener.resumed.silence();
+        ctx.renewed.silence();
         ctx.monitor.connecting();
         let started = Instant::now();
         let end = gateway.session(&mut ctx).await;
@@ -305,6 +308,8 @@ async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig,
             wait = wait.min(EAGER_WAIT);
         }
         ctx.monitor.failed(&loss.reason, wait);
+        // Only what becomes urgent from now on; what was, was tried on the connection that has just ended.
+        ctx.listener.urgent.silence();
         let until = Instant::now() + wait;
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => {}

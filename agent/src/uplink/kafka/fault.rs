@@ -78,9 +78,7 @@ fn of_code(code: P) -> Meaning {
         P::UnknownTopicOrPartition | P::TopicAuthorizationFailed | P::InvalidTopicException | P::PolicyViolation => {
             Meaning::Rest
         }
-        P::InvalidRecord | P::InvalidTimestamp | P::UnsupportedForMessageFormat | P::CorruptMessage => {
-            Meaning::Never(LossCause::Rejected)
-        }
+        P::InvalidRecord | P::InvalidTimestamp | P::UnsupportedForMessageFormat => Meaning::Never(LossCause::Rejected),
         P::SaslAuthenticationFailed
         | P::UnsupportedSaslMechanism
         | P::IllegalSaslState
@@ -152,6 +150,8 @@ mod tests {
             (P::RequestTimedOut, Meaning::Retry),
             (P::ThrottlingQuotaExceeded, Meaning::Retry),
             (P::KafkaStorageError, Meaning::Retry),
+            // It was damaged on its way; the outbox has it whole.
+            (P::CorruptMessage, Meaning::Retry),
             (P::Unknown(999), Meaning::Retry),
             (P::MessageTooLarge, Meaning::TooLarge),
             (P::RecordListTooLarge, Meaning::TooLarge),

@@ -103,7 +103,7 @@ impl Producer {
         self.topics.retain(|name, topic| {
             let partitions = known.get(name).copied();
             if partitions.is_some_and(|partitions| partitions != topic.partitions) {
-                tracing::info!(topic = name, partitions, "the topic has another number of partitions now");
+                tracing::debug!(topic = name, partitions, "the topic has another number of partitions now");
             }
             partitions == Some(topic.partitions)
         });
@@ -161,7 +161,7 @@ impl Producer {
             let place = partition::of_key(self.vehicle.as_bytes(), partitions);
             let place = i32::try_from(place).unwrap_or_default();
             let client = self.client.partition_client(name, place, UnknownTopicHandling::Error).await?;
-            tracing::info!(topic = name, partition = place, partitions, "found the vehicle's partition");
+            tracing::debug!(topic = name, partition = place, partitions, "found the vehicle's partition");
             self.topics.insert(name.to_owned(), Topic { partitions, client });
         }
         self.topics

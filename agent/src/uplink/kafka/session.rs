@@ -292,7 +292,7 @@ impl<'a, 'c, O: Outbox + ?Sized> Session<'a, 'c, O> {
                 }
                 Meaning::Retry | Meaning::Stop => return Err(Outcome::Given(error.into())),
                 Meaning::Compression if producer.give_up_compression() => {
-                    tracing::warn!("{text}; goes on without compression");
+                    tracing::debug!("{text}; goes on without compression");
                 }
                 Meaning::TooLarge if request.messages.len() > 1 => {
                     self.alone = request.messages.len();

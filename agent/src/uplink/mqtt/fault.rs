@@ -192,7 +192,11 @@ fn from_v5(error: ConnectionError) -> Fault {
 
 fn from_v311(error: OldError) -> Fault {
     match error {
-        OldError::NetworkTimeout | OldError::FlushTimeout => Fault::ConnectTimeout,
+        OldError::NetworkTimeout => Fault::ConnectTimeout,
+        OldError::FlushTimeout => {
+            let text = "a write took longer than connect_timeout; the link is dead or too slow".to_owned();
+            Fault::Network { text, by_gateway: false }
+        }
         OldError::ConnectionRefused(code) => Fault::Refused(return_code(code)),
         OldError::Tls(TlsError::Io(error)) | OldError::Io(error) => from_io(&error),
         OldError::Tls(error) => Fault::Tls { text: error.to_string() },

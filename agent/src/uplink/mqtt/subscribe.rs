@@ -18,7 +18,7 @@ const MAX_PACKET: u32 = 64 << 20;
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The broker keeps what comes meanwhile.
-const SESSION_S: u32 = 600;
+const SESSION_S: u32 = 60;
 
 /// Gives each message that comes on topics of `filter` to `take`, until nothing has come for `idle`. `ready` is called once
 /// the broker has confirmed: what is published from then on is not missed, also when the connection breaks.
