@@ -156,6 +156,7 @@ fn features_are_the_same_live_and_in_a_recording() {
         engine: engine(),
         refused: Vec::new(),
         meters: Vec::new(),
+        privacy: None,
         outbox: Arc::new(Mutex::new(MemoryOutbox::new(10))),
         uplink: UplinkConfig::default(),
         monitors,

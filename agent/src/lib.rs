@@ -18,6 +18,7 @@ pub mod engine;
 pub mod event;
 pub mod model;
 pub mod outbox;
+pub mod privacy;
 pub mod profile;
 pub mod runtime;
 pub mod source;

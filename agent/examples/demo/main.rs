@@ -77,6 +77,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         engine,
         meters: Vec::new(),
         refused: Vec::new(),
+        privacy: None,
         outbox: outbox.clone(),
         uplink: config.uplink,
         monitors: monitors.clone(),

@@ -25,6 +25,7 @@ use crate::config::{ConfigError, EngineError};
 use crate::engine::NameError;
 use crate::model::ModelError;
 use crate::outbox::OutboxError;
+use crate::privacy::PrivacyError;
 use crate::profile::ProfileError;
 use crate::profile::learn::LearnError;
 use crate::runtime::RunError;
@@ -109,6 +110,8 @@ enum CliError {
     Model(#[from] ModelError),
     #[error("profile {0}")]
     Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Privacy(#[from] PrivacyError),
     #[error(transparent)]
     Learn(#[from] LearnError),
     #[error("{place}: {error}")]

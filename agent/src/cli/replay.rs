@@ -14,6 +14,7 @@ use crate::engine::guard::Kind;
 use crate::engine::{Catalog, Detector, Engine, HealthSpec, Network, Sink, Verdict};
 use crate::event::{Event, Identity};
 use crate::model;
+use crate::privacy::{Naming, Privacy};
 use crate::profile::Profile;
 use crate::source::Frames;
 
@@ -89,7 +90,10 @@ trait Output {
 
 struct EventPrinter {
     out: Out,
-    identity: Identity,
+    naming: Naming,
+    /// Who it is from the first event on.
+    identity: Option<Identity>,
+    privacy: Option<Privacy>,
     format: EventFormat,
     seq: u64,
     /// One event's encoding.
@@ -99,6 +103,19 @@ struct EventPrinter {
 
 impl Sink for EventPrinter {
     fn event(&mut self, event: Event) {
+        match self.privacy.take() {
+            Some(mut privacy) => {
+                privacy.apply(event, |event| self.print(&event));
+                self.privacy = Some(privacy);
+            }
+            None => self.print(&event),
+        }
+    }
+}
+
+impl EventPrinter {
+    fn print(&mut self, event: &Event) {
+        let identity = self.identity.get_or_insert_with(|| self.naming.under(self.naming.due(event.time_ns)));
         if self.result.is_err() {
             return;
         }
@@ -107,12 +124,12 @@ impl Sink for EventPrinter {
         // Encoded first and written then: an encoder would hide which error of the output it met.
         self.result = match self.format {
             EventFormat::Jsonl => {
-                let envelope = event.envelope(&self.identity, self.seq);
+                let envelope = event.envelope(identity, self.seq);
                 serde_json::to_writer(&mut self.line, &envelope)
                     .map_err(io::Error::from)
                     .map(|()| self.line.push(b'\n'))
             }
-            EventFormat::Cbor => event.encode(&self.identity, self.seq, &mut self.line).map_err(io::Error::other),
+            EventFormat::Cbor => event.encode(identity, self.seq, &mut self.line).map_err(io::Error::other),
         };
         if self.result.is_ok() {
             self.result = self.out.write_all(&self.line);
@@ -135,8 +152,16 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
     inputs::warn_all(&config.warnings);
     let mut engine = config.engine.build()?;
     let identity = Identity { vehicle: config.vehicle, boot: "replay".into() };
-    let mut sink =
-        EventPrinter { out: output(), identity, format: args.format, seq: 0, line: Vec::new(), result: Ok(()) };
+    let mut sink = EventPrinter {
+        out: output(),
+        privacy: super::run::privacy(&config.privacy, &engine)?,
+        naming: config.privacy.naming(identity),
+        identity: None,
+        format: args.format,
+        seq: 0,
+        line: Vec::new(),
+        result: Ok(()),
+    };
     play(&args.recording, &mut engine, &mut sink)
 }
 

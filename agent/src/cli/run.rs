@@ -8,8 +8,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{CliError, inputs};
 use crate::config::{Config, Live};
+use crate::engine::Engine;
 use crate::event::Identity;
 use crate::outbox::SledOutbox;
+use crate::privacy::{Privacy, PrivacyError, PrivacySpec};
 use crate::runtime::{self, Parts, clock};
 use crate::source;
 use crate::uplink::Uplinks;
@@ -30,13 +32,17 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     }
     let identity = Identity { vehicle: config.vehicle.clone(), boot: clock::boot_id() };
     let Live { engine, refused, meters } = config.engine.build_live();
+    let privacy = privacy(&config.privacy, &engine)?;
     for model in &refused {
         tracing::error!("goes on without {}: {}", model.name, model.reason);
     }
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
     let source = source::open(source_config, engine.catalog())?;
     let now = if source.is_live() { clock::moment() } else { clock::wall_ns().into() };
-    let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, identity.clone(), now)?;
+    let naming = config.privacy.naming(identity);
+    let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, naming, now)?;
+    let identity = outbox.current().clone();
+    tracing::info!("outrider {} runs for vehicle {}", env!("CARGO_PKG_VERSION"), identity.vehicle);
     if config.uplink.gateways.is_empty() {
         tracing::warn!("no [[gateway]]: events stay in the outbox");
     }
@@ -44,6 +50,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     let parts = Parts {
         source,
         identity,
+        privacy,
         engine,
         refused,
         meters,
@@ -53,7 +60,6 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         reports,
         observer: None,
     };
-    tracing::info!("outrider {} runs for vehicle {}", env!("CARGO_PKG_VERSION"), config.vehicle);
     let outcome = runtime::run(parts, &stop)?;
     tracing::info!(
         "stopped: {} frames, {} events, {} acknowledged batches, {} events left in the outbox, {} lost and explained",
@@ -66,17 +72,24 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The rules at work, if there are any.
+pub(super) fn privacy(spec: &PrivacySpec, engine: &Engine) -> Result<Option<Privacy>, PrivacyError> {
+    if spec.rules.is_empty() { Ok(None) } else { Privacy::new(spec, engine).map(Some) }
+}
+
 pub(super) fn check(path: &Path) -> Result<(), CliError> {
     let config = Config::load(path)?;
     inputs::warn_all(&config.warnings);
     let engine = config.engine.build()?;
+    let rules = config.privacy.rules.len();
+    privacy(&config.privacy, &engine)?;
     let gateways = config.uplink.gateways.len();
     let identity = Identity { vehicle: config.vehicle, boot: String::new().into() };
     Uplinks::new(config.uplink, &identity)
         .and_then(|uplinks| uplinks.check_files())
         .map_err(|source| CliError::Uplink { path: path.into(), source })?;
     tracing::info!(
-        "{} is good: {} buses, {} messages, {} signals, {} collections, {} models, {} profile, {gateways} gateways",
+        "{} is good: {} buses, {} messages, {} signals, {} collections, {} models, {} profile, {rules} privacy rules, {gateways} gateways",
         path.display(),
         engine.catalog().buses().len(),
         engine.catalog().message_count(),

@@ -6,6 +6,7 @@
 
 mod build;
 mod gateway;
+mod privacy;
 mod raw;
 mod validity;
 
@@ -24,6 +25,7 @@ pub(crate) use gateway::url;
 use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, HealthSpec, Mode};
 use crate::event::Class;
 use crate::outbox::OutboxConfig;
+use crate::privacy::PrivacySpec;
 use crate::source::sim::ScheduledFault;
 use crate::source::socketcan::Listen;
 use crate::uplink::UplinkConfig;
@@ -67,6 +69,8 @@ pub struct Config {
     pub outbox: Option<OutboxPlace>,
     /// Where events go.
     pub uplink: UplinkConfig,
+    /// What of them may leave the vehicle.
+    pub privacy: PrivacySpec,
     /// Things that are odd but usable, for the log.
     pub warnings: Vec<String>,
 }
@@ -239,12 +243,17 @@ impl Config {
                 Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config })
             }
         };
+        let mut uplink = gateway::uplink(&reader, &raw.uplink, &raw.gateways)?;
+        let places: Vec<Arc<str>> = uplink.gateways.iter().filter_map(|gateway| gateway.region.clone()).collect();
+        let privacy = privacy::privacy(&reader, &raw.privacy, &catalog, &places, &mut warnings)?;
+        uplink.audiences = privacy.audiences();
         Ok(Self {
             vehicle: id.as_str().into(),
             source,
             engine: EngineConfig { catalog, collections, models, profile, health: health(&reader, &raw.health)? },
             outbox,
-            uplink: gateway::uplink(&reader, &raw.uplink, &raw.gateways, id)?,
+            uplink,
+            privacy,
             warnings,
         })
     }

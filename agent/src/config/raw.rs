@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{gateway, validity};
+use super::{gateway, privacy, validity};
 use crate::outbox::Durability;
 
 #[derive(Debug, Deserialize)]
@@ -25,6 +25,8 @@ pub(super) struct Raw {
     pub(super) uplink: gateway::RawUplink,
     #[serde(rename = "gateway", default)]
     pub(super) gateways: Vec<gateway::RawGateway>,
+    #[serde(default)]
+    pub(super) privacy: privacy::Raw,
 }
 
 #[derive(Debug, Deserialize)]

@@ -47,7 +47,7 @@ fn a_good_file_is_understood_and_paths_are_relative_to_it() {
     assert_eq!(config.outbox.unwrap().dir, dir.path().join("state"));
     assert_eq!(config.engine.collections[0].signals.len(), 1);
     let crate::uplink::Protocol::Mqtt(mqtt) = &config.uplink.gateways[0].protocol else { panic!("MQTT") };
-    assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.client_id.as_str()), ("localhost", 1883, "outrider-truck-7"));
+    assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.client_id.as_str()), ("localhost", 1883, "outrider-{vehicle}"));
     assert!(matches!(config.source, Some(SourceConfig::Sim { seed: 3, .. })));
 }
 

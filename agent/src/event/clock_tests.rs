@@ -10,7 +10,7 @@ const MONO: u64 = 42_000_000_000;
 fn encoded(body: Body, clock: Option<Clock>) -> Vec<u8> {
     let identity = Identity { vehicle: "VIN1".into(), boot: "b".into() };
     let mut bytes = Vec::new();
-    Event { time_ns: STAMP, clock, class: Class::Status, body }.encode(&identity, 7, &mut bytes).unwrap();
+    Event { clock, ..Event::new(STAMP, Class::Status, body) }.encode(&identity, 7, &mut bytes).unwrap();
     bytes
 }
 

@@ -10,6 +10,7 @@
 mod bus;
 pub(crate) mod clock;
 mod gateway;
+mod regions;
 
 use std::fmt;
 use std::io::Write;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, InvalidBy, Xl};
 pub use clock::{Clock, ClockChange, ClockFix, ClockState, Moment};
 pub use gateway::{Certificate, GatewayState};
+pub use regions::Regions;
 
 /// Version of the envelope. Backends must ignore keys that they do not know.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -82,6 +84,8 @@ pub struct Event {
     pub clock: Option<Clock>,
     /// Importance.
     pub class: Class,
+    /// The regions whose gateways may have it; `None`: all.
+    pub regions: Option<Regions>,
     /// What.
     pub body: Body,
 }
@@ -91,7 +95,7 @@ pub struct Event {
 pub struct Identity {
     /// The vehicle's name, stable for its life: the key of its events.
     pub vehicle: Arc<str>,
-    /// Differs at each start of the computer; tells events with odd times apart.
+    /// Differs at each start of the computer, and with each name; tells events with odd times apart.
     pub boot: Arc<str>,
 }
 
@@ -118,6 +122,9 @@ pub struct Envelope<'a> {
     /// See [`Clock::state`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockState>,
+    /// See [`Event::regions`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<&'a Regions>,
     /// See [`Identity::vehicle`].
     pub vehicle: &'a str,
 }
@@ -125,7 +132,7 @@ pub struct Envelope<'a> {
 impl Event {
     /// An event without a clock of its own.
     pub fn new(time_ns: u64, class: Class, body: Body) -> Self {
-        Self { time_ns, clock: None, class, body }
+        Self { time_ns, clock: None, class, regions: None, body }
     }
 
     /// When.
@@ -145,6 +152,7 @@ impl Event {
             mono: self.clock.map(|clock| clock.mono_ns),
             class: self.class,
             clock: self.clock.map(|clock| clock.state),
+            regions: self.regions.as_ref(),
             vehicle: &identity.vehicle,
         }
     }

@@ -162,6 +162,7 @@ fn variants() -> Vec<Event> {
         for state in ClockState::ALL {
             events.push(Event { clock: Some(Clock { mono_ns: 12_345_678_901, state }), ..sample.clone() });
         }
+        events.push(Event { regions: Regions::new(["uk", "eu"]), ..sample.clone() });
         let mut with = |body| events.push(Event { body, ..sample.clone() });
         match &sample.body {
             Body::Agent(agent) => {

@@ -185,7 +185,10 @@ mod tests {
         for n in 0..50_u64 {
             let class = if n % 3 == 0 { Class::Alert } else { Class::Bulk };
             let events = vec![(10 * n + 1, 200), (10 * n + 4, 300)];
-            table.insert(&Record { class, ordinal: 0, events, times: (n, 2 * n), payload: vec![0; 500] }, 7);
+            table.insert(
+                &Record { class, ordinal: 0, events, times: (n, 2 * n), regions: None, payload: vec![0; 500] },
+                7,
+            );
         }
         let numbers = [(1, 494)].into_iter().collect();
         let stocks = table.stocks(|_, _| false);

@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::fixes::Fixes;
 use super::owed::{Debt, Owed};
@@ -24,6 +25,8 @@ pub(super) const COPIES: [&str; 2] = ["head", "head.copy"];
 pub(super) const TEMPORARY: &str = "head.new";
 
 const MAGIC: &[u8; 4] = b"ORH3";
+/// With a name behind it.
+const MAGIC_NAMED: &[u8; 4] = b"ORH4";
 /// For "no class" in [`Owed`].
 const NO_CLASS: u8 = u8::MAX;
 /// A head of the largest outbox, with thousands of generations, has a megabyte; much more is not ours.
@@ -47,6 +50,8 @@ pub(super) struct Head {
     pub(super) owed: Owed,
     /// How wrong clocks were.
     pub(super) fixes: Fixes,
+    /// The pseudonym under which events are, unless they are under the vehicle's own name.
+    pub(super) name: Option<Arc<str>>,
 }
 
 /// Numbers that were given out and are neither stored nor acknowledged nor explained.
@@ -114,7 +119,12 @@ pub(super) struct GenerationInfo {
 
 impl Head {
     fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
+        let mut out = if self.name.is_some() { MAGIC_NAMED } else { MAGIC }.to_vec();
+        if let Some(name) = &self.name {
+            // As short as a hash.
+            out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+            out.extend_from_slice(name.as_bytes());
+        }
         out.extend_from_slice(&self.reserved_end.to_le_bytes());
         self.doubt.put(&mut out);
         out.extend_from_slice(&self.clean.unwrap_or(0).to_le_bytes());
@@ -149,7 +159,16 @@ impl Head {
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
             return None;
         }
-        let mut rest = body.strip_prefix(MAGIC)?;
+        let mut name = None;
+        let mut rest = match body.strip_prefix(MAGIC_NAMED) {
+            Some(mut named) => {
+                let length = usize::from(take::<1>(&mut named)?[0]);
+                let (text, rest) = named.split_at_checked(length)?;
+                name = Some(str::from_utf8(text).ok()?.into());
+                rest
+            }
+            None => body.strip_prefix(MAGIC)?,
+        };
         let reserved_end = u64::from_le_bytes(take(&mut rest)?);
         let doubt = Doubt::take(&mut rest)?;
         let clean = Some(u64::from_le_bytes(take(&mut rest)?)).filter(|&n| n != 0);
@@ -175,7 +194,8 @@ impl Head {
             owed.0.insert((cause, class), debt);
         }
         let fixes = Fixes::take(&mut rest)?;
-        rest.is_empty().then_some(Self { reserved_end, doubt, clean, next_generation, wear, generations, owed, fixes })
+        let whole = rest.is_empty();
+        whole.then_some(Self { reserved_end, doubt, clean, next_generation, wear, generations, owed, fixes, name })
     }
 
     /// Reads the first copy that is whole. `None` when there is none.

@@ -21,6 +21,7 @@ fn sample() -> Head {
             GenerationInfo { id: 2, closed: false, stored: 0, first_own: 21, holds: RangeSet::default() },
         ],
         owed,
+        name: None,
     }
 }
 
@@ -28,7 +29,7 @@ fn sample() -> Head {
 fn survives_damage_to_either_copy_but_not_to_both() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(Head::load(dir.path()).unwrap(), None);
-    let head = sample();
+    let head = Head { name: Some("p-1".into()), ..sample() };
     head.store(dir.path()).unwrap();
     for name in COPIES {
         let path = dir.path().join(name);
@@ -47,4 +48,13 @@ fn survives_damage_to_either_copy_but_not_to_both() {
         fs::write(dir.path().join(name), b"").unwrap();
     }
     assert_eq!(Head::load(dir.path()).unwrap(), None);
+}
+
+#[test]
+fn without_a_name_it_is_as_it_was_before_there_were_names() {
+    let (plain, named) = (sample(), Head { name: Some("p-1".into()), ..sample() });
+    assert!(plain.encode().starts_with(b"ORH3") && named.encode().starts_with(b"ORH4"));
+    for head in [plain, named] {
+        assert_eq!(Head::decode(&head.encode()), Some(head));
+    }
 }

@@ -120,6 +120,7 @@ impl SledOutbox {
             wear: (self.wear.left().unwrap_or(0), self.latest.time_ns),
             owed: self.owed.clone(),
             fixes: std::mem::take(&mut self.head.fixes),
+            name: self.head.name.take(),
         };
         self.head.store(self.dir.path()).map_err(|e| dir::io_error(self.dir.path(), "write head", e))?;
         self.head_stale = false;

@@ -85,7 +85,7 @@ impl Ledger {
                 let count = ranges.iter().copied().collect::<RangeSet>().count();
                 let gap = Gap { lost, span: loss.times, cause, count, ranges: ranges.to_vec() };
                 let (time_ns, clock) = (now.time_ns, now.clock);
-                events.push(Event { time_ns, clock, class: Class::Status, body: Body::Gap(gap) });
+                events.push(Event { clock, ..Event::new(time_ns, Class::Status, Body::Gap(gap)) });
             }
         }
         events

@@ -21,6 +21,7 @@ mod keep;
 mod ledger;
 mod limits;
 mod lookup;
+mod name;
 mod owed;
 mod pending;
 mod quota;
@@ -38,15 +39,13 @@ mod volatile;
 mod wear;
 mod without_disk;
 
-use std::sync::Arc;
-
 use thiserror::Error;
 
 pub use inspect::{BatchInfo, Inspection};
 pub use settings::{ClassLimits, Durability, MIN_QUOTA_BYTES, OutboxConfig};
 pub use store::SledOutbox;
 
-use crate::event::{Class, ClockFix, Event, LossCause};
+use crate::event::{Class, ClockFix, Event, Identity, LossCause, Regions};
 
 /// Some events of one class with consecutive places in that class, as one record on disk and one message on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +58,8 @@ pub struct Batch {
     pub last_seq: u64,
     /// Number of events.
     pub count: u32,
-    /// The regions whose gateways may have it, with commas between; `None`: all.
-    pub regions: Option<Arc<str>>,
+    /// The regions whose gateways may have it; `None`: all.
+    pub regions: Option<Regions>,
     /// The events' encodings one after the other: a CBOR sequence.
     pub payload: Vec<u8>,
 }
@@ -210,6 +209,18 @@ pub trait Outbox: Send {
     /// trusted. The gap events come with the next commit.
     fn expire(&mut self, now_ns: u64) {
         let _ = now_ns;
+    }
+
+    /// Who sends what is here. Changes only in [`Outbox::take_name`]; `None`: never.
+    fn identity(&self) -> Option<&Identity> {
+        None
+    }
+
+    /// Takes the name that is due at `now_ns` (nanoseconds since the Unix epoch), a time that can be trusted, unless
+    /// something waits under the one before. True: it has the name that is due.
+    fn take_name(&mut self, now_ns: u64) -> bool {
+        let _ = now_ns;
+        true
     }
 
     /// The clock was set: what was stamped before, since the computer was started, is put right when it is read.

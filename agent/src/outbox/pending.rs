@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::record::Record;
-use crate::event::{Class, Event, Identity};
+use crate::event::{Class, Event, Identity, Regions};
 
 /// Payload of a record, unless a single event is larger.
 const RECORD_PAYLOAD: usize = 12 * 1024;
@@ -16,13 +16,14 @@ pub(super) struct Pending {
     events: VecDeque<Waiting>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Waiting {
     seq: u64,
     len: u32,
     time_ns: u64,
     /// It has to be stored before it is sent.
     durable: bool,
+    regions: Option<Regions>,
 }
 
 impl Waiting {
@@ -45,7 +46,8 @@ impl Pending {
         let len = self.bytes.len() - before;
         match u32::try_from(len) {
             Ok(narrow) if encoded.is_ok() && len <= max => {
-                self.events.push_back(Waiting { seq, len: narrow, time_ns: event.time_ns, durable });
+                let regions = event.regions.clone();
+                self.events.push_back(Waiting { seq, len: narrow, time_ns: event.time_ns, durable, regions });
                 Pushed::Taken
             }
             _ => {
@@ -64,7 +66,8 @@ impl Pending {
         self.bytes.len() - self.start
     }
 
-    /// The events cut into records, each of events that all have to be stored or all need not, which is said with it.
+    /// The events cut into records, each of events that all have to be stored or all need not, which is said with it, and
+    /// that may all go to the same places.
     pub(super) fn records(&self, class: Class) -> Vec<(bool, Record)> {
         let mut records: Vec<(bool, Record)> = Vec::new();
         let mut from = self.start;
@@ -73,7 +76,9 @@ impl Pending {
             from += event.len();
             match records.last_mut() {
                 Some((durable, record))
-                    if *durable == event.durable && record.payload.len() + bytes.len() <= RECORD_PAYLOAD =>
+                    if *durable == event.durable
+                        && record.regions == event.regions
+                        && record.payload.len() + bytes.len() <= RECORD_PAYLOAD =>
                 {
                     record.events.push((event.seq, event.len));
                     record.times = (record.times.0.min(event.time_ns), record.times.1.max(event.time_ns));
@@ -81,7 +86,8 @@ impl Pending {
                 }
                 _ => {
                     let (events, times) = (vec![(event.seq, event.len)], (event.time_ns, event.time_ns));
-                    let record = Record { class, ordinal: 0, events, times, payload: bytes.to_vec() };
+                    let regions = event.regions.clone();
+                    let record = Record { class, ordinal: 0, events, times, regions, payload: bytes.to_vec() };
                     records.push((event.durable, record));
                 }
             }
@@ -112,7 +118,7 @@ impl Pending {
             let to = from + event.len();
             if event.durable || keep() {
                 kept.bytes.extend_from_slice(&self.bytes[from..to]);
-                kept.events.push_back(*event);
+                kept.events.push_back(event.clone());
             } else {
                 gone.push((event.seq, event.time_ns));
             }

@@ -5,7 +5,7 @@ use super::*;
 fn record(first: u64, bytes: usize) -> Record {
     let payload = (0..bytes).map(|n| u8::try_from(n % 251).unwrap()).collect();
     let events = vec![(first, u32::try_from(bytes).unwrap())];
-    Record { class: Class::Alert, ordinal: 3, events, times: (1, 2), payload }
+    Record { class: Class::Alert, ordinal: 3, events, times: (1, 2), regions: None, payload }
 }
 
 #[test]

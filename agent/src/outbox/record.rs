@@ -4,7 +4,7 @@
 //!
 //! | offset | size | what |
 //! |---|---|---|
-//! | 0 | 4 | `ORB2`: magic and version |
+//! | 0 | 4 | `ORB2`: magic and version; `ORB3` where the events may not go everywhere |
 //! | 4 | 1 | rank of the class |
 //! | 5 | 4 | ordinal: the how-many-th record of its generation, from 0 |
 //! | 9 | 4 | number of events |
@@ -13,16 +13,18 @@
 //! | 29 | 8 | time of the latest |
 //! | 37 | 4 | length of the table |
 //! | 41 | 4 | length of the payload |
-//! | 45 | | table: for each event, as LEB128, the step from the number before (0 for the first) and its length |
+//! | 45 | | with `ORB3` only: length of the regions' names, one byte, and the names with commas between |
+//! | | | table: for each event, as LEB128, the step from the number before (0 for the first) and its length |
 //! | | | payload: the events' encodings |
 //! | | 4 | CRC-32 (IEEE) of all before |
 //!
 //! sled has checksums of its own, but has been seen to open damaged files without a word; what
 //! passes here is what was written.
 
-use crate::event::Class;
+use crate::event::{Class, Regions};
 
 const MAGIC: &[u8; 4] = b"ORB2";
+const MAGIC_RESTRICTED: &[u8; 4] = b"ORB3";
 const HEADER: usize = 45;
 
 /// A record.
@@ -34,6 +36,8 @@ pub(super) struct Record {
     pub(super) events: Vec<(u64, u32)>,
     /// Of the earliest and the latest event.
     pub(super) times: Times,
+    /// Where all of them may go.
+    pub(super) regions: Option<Regions>,
     pub(super) payload: Vec<u8>,
 }
 
@@ -72,7 +76,8 @@ pub(super) fn encode(record: &Record, ordinal: u32) -> Vec<u8> {
     // A record is far below 4 GiB: one event is at most 64 KiB, several at most 12 KiB.
     let narrow = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
     let mut out = Vec::with_capacity(HEADER + table.len() + record.payload.len() + 4);
-    out.extend_from_slice(MAGIC);
+    let regions = record.regions.as_ref().map(Regions::as_str);
+    out.extend_from_slice(if regions.is_some() { MAGIC_RESTRICTED } else { MAGIC });
     out.push(u8::try_from(record.class.rank()).unwrap_or(u8::MAX));
     out.extend_from_slice(&ordinal.to_le_bytes());
     out.extend_from_slice(&narrow(record.events.len()));
@@ -81,6 +86,11 @@ pub(super) fn encode(record: &Record, ordinal: u32) -> Vec<u8> {
     }
     out.extend_from_slice(&narrow(table.len()));
     out.extend_from_slice(&narrow(record.payload.len()));
+    if let Some(regions) = regions {
+        // The configuration's bounds keep it far below.
+        out.push(u8::try_from(regions.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(regions.as_bytes());
+    }
     out.extend_from_slice(&table);
     out.extend_from_slice(&record.payload);
     let crc = crc32fast::hash(&out);
@@ -94,7 +104,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return None;
     }
-    let mut rest = body.strip_prefix(MAGIC)?;
+    let is_restricted = body.starts_with(MAGIC_RESTRICTED);
+    let mut rest = body.strip_prefix(if is_restricted { MAGIC_RESTRICTED } else { MAGIC })?;
     let class = Class::from_rank(usize::from(take::<1>(&mut rest)?[0]))?;
     let ordinal = u32::from_le_bytes(take(&mut rest)?);
     let count = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).ok()?;
@@ -102,6 +113,14 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     let times = (u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
     let table_len = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).ok()?;
     let payload_len = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).ok()?;
+    let mut regions = None;
+    if is_restricted {
+        let length = usize::from(take::<1>(&mut rest)?[0]);
+        let (names, after) = rest.split_at_checked(length)?;
+        // A record that may go nowhere would be one that may go everywhere.
+        regions = Some(Regions::new(str::from_utf8(names).ok()?.split(','))?);
+        rest = after;
+    }
     let (mut table, payload) = rest.split_at_checked(table_len)?;
     // Each event has at least two bytes in the table, so `count` cannot make us reserve more than we were given.
     if payload.len() != payload_len || count == 0 || count > table_len / 2 {
@@ -124,6 +143,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
         ordinal,
         events,
         times,
+        regions,
         payload: payload.to_vec(),
     })
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn sample() -> Record {
     let events = vec![(7, 3), (8, 0), (300, 2), (u64::MAX, 130)];
-    Record { class: Class::Alert, ordinal: 9, events, times: (5, 8), payload: (0..135).collect() }
+    Record { class: Class::Alert, ordinal: 9, events, times: (5, 8), regions: None, payload: (0..135).collect() }
 }
 
 #[test]
@@ -22,7 +22,14 @@ fn what_goes_in_comes_out() {
 #[test]
 fn golden_bytes() {
     let events = vec![(5, 1), (7, 2)];
-    let record = Record { class: Class::Status, ordinal: 1, events, times: (0x10, 0x20), payload: b"abc".to_vec() };
+    let record = Record {
+        class: Class::Status,
+        ordinal: 1,
+        events,
+        times: (0x10, 0x20),
+        regions: None,
+        payload: b"abc".to_vec(),
+    };
     let hex: String = encode(&record, 1).iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(
         hex.split_at(hex.len() - 8).0,
@@ -68,5 +75,20 @@ proptest! {
         if let Some(record) = decode(&body) {
             prop_assert_eq!(record.events().map(|e| e.1.len()).sum::<usize>(), record.payload.len());
         }
+    }
+}
+
+#[test]
+fn a_restricted_record_says_where_it_may_go() {
+    let record = Record { regions: Regions::new(["uk", "eu"]), ..sample() };
+    let bytes = encode(&record, 9);
+    assert!(bytes.starts_with(b"ORB3") && encode(&sample(), 9).starts_with(b"ORB2"));
+    assert_eq!(decode(&bytes), Some(record));
+    // Neither damage nor a part of it is one that may go everywhere.
+    for at in 0..bytes.len() {
+        assert_eq!(decode(&bytes[..at]), None);
+        let mut bad = bytes.clone();
+        bad[at] ^= 1;
+        assert_eq!(decode(&bad), None, "byte {at}");
     }
 }

@@ -11,7 +11,8 @@ use super::scan::Scan;
 use super::store::SledOutbox;
 use super::without_disk::beyond;
 use super::{Outbox, OutboxConfig, OutboxError};
-use crate::event::{Class, Identity, LossCause, Moment};
+use crate::event::{Class, LossCause, Moment};
+use crate::privacy::Naming;
 
 /// How far numbers jump ahead of the last one found when no head tells which were used: more than a generation holds.
 const SAFETY_JUMP: u64 = 1 << 20;
@@ -169,7 +170,7 @@ impl SledOutbox {
     pub(super) fn recover(
         dir: Dir,
         config: OutboxConfig,
-        identity: Identity,
+        naming: Naming,
         now: Moment,
         give_up: bool,
     ) -> Result<Self, OutboxError> {
@@ -185,12 +186,13 @@ impl SledOutbox {
         let ids = keeps.keys().chain(&survey.quarantined);
         let after = ids.max().map_or(1, |id| id.saturating_add(1));
         let next_generation = survey.head.as_ref().map_or(1, |h| h.next_generation).max(after);
-        let mut this = Self::empty(dir, config, identity, now, verdict.next_seq);
+        let mut this = Self::empty(dir, config, naming, now, verdict.next_seq);
         this.head.next_generation = next_generation;
         (this.keeps, this.owed) = (keeps, owed);
         if let Some(head) = &survey.head {
             this.wear.resume(head.wear.0, now.time_ns.saturating_sub(head.wear.1) / 1_000_000_000);
             this.head.fixes = head.fixes.clone();
+            this.resume_name(head.name.clone());
         }
         this.lose(LossCause::Corrupt, None, &verdict.corrupt, None);
         // Gap events that the head knew and that were never stored.
@@ -213,6 +215,7 @@ impl SledOutbox {
             this.head_stale = true;
             this.freshen_head();
         }
+        this.name_at_start(now.time_ns);
         Ok(this)
     }
 }

@@ -66,6 +66,7 @@ use super::volatile::Volatile;
 use super::wear::{Wear, process_written};
 use super::{Batch, MIN_QUOTA_BYTES, Outbox, OutboxConfig, OutboxError, OutboxStat, dir};
 use crate::event::{Class, ClockFix, Event, Identity, LossCause, Moment};
+use crate::privacy::Naming;
 
 /// Numbers that one write of the head reserves.
 pub(super) const BLOCK: u64 = 4096;
@@ -73,6 +74,8 @@ pub(super) const BLOCK: u64 = 4096;
 pub struct SledOutbox {
     pub(super) dir: Dir,
     pub(super) config: OutboxConfig,
+    pub(super) naming: Naming,
+    /// Under the name that all that waits has.
     pub(super) identity: Identity,
     /// When the latest event was; stamps gap events.
     pub(super) latest: Moment,
@@ -131,32 +134,34 @@ impl SledOutbox {
     pub fn open(
         path: &Path,
         config: OutboxConfig,
-        identity: Identity,
+        naming: impl Into<Naming>,
         now: impl Into<Moment>,
     ) -> Result<Self, OutboxError> {
-        let now = now.into();
+        let (naming, now) = (naming.into(), now.into());
         if config.quota_bytes < MIN_QUOTA_BYTES {
             let (path, quota_bytes) = (path.display().to_string(), config.quota_bytes);
             return Err(OutboxError::Quota { path, quota_bytes, minimum: MIN_QUOTA_BYTES });
         }
-        match Dir::lock(path, true).and_then(|dir| Self::recover(dir, config, identity.clone(), now, false)) {
-            Err(error @ OutboxError::Io { .. }) => Ok(Self::without_disk(path, error, config, identity, now)),
+        match Dir::lock(path, true).and_then(|dir| Self::recover(dir, config, naming.clone(), now, false)) {
+            Err(error @ OutboxError::Io { .. }) => Ok(Self::without_disk(path, error, config, naming, now)),
             opened => opened,
         }
     }
 
     /// With empty books.
-    pub(super) fn empty(dir: Dir, config: OutboxConfig, identity: Identity, now: Moment, next_seq: u64) -> Self {
+    pub(super) fn empty(dir: Dir, config: OutboxConfig, naming: Naming, now: Moment, next_seq: u64) -> Self {
+        let name = naming.due(now.time_ns);
         Self {
             other_disk: dir.other_disk_bytes(),
-            head: Head { next_generation: 1, ..Head::default() },
+            head: Head { next_generation: 1, name: name.clone(), ..Head::default() },
             keeps: BTreeMap::new(),
             loaded: Vec::new(),
             newest: 0,
             writer: None,
             dir,
             config,
-            identity,
+            identity: naming.under(name),
+            naming,
             latest: now,
             next_seq,
             pending: std::array::from_fn(|_| Pending::default()),
@@ -221,8 +226,9 @@ impl Outbox for SledOutbox {
         while let Some((first, entry)) = self.next(class, after)? {
             if let Some(record) = self.fetch(class, first, entry)? {
                 let (first_seq, last_seq) = (record.first(), record.last());
+                let regions = record.regions.clone();
                 let payload = self.put_right(record);
-                return Ok(Some(Batch { class, first_seq, last_seq, count: entry.count, regions: None, payload }));
+                return Ok(Some(Batch { class, first_seq, last_seq, count: entry.count, regions, payload }));
             }
         }
         Ok(None)
@@ -257,6 +263,14 @@ impl Outbox for SledOutbox {
         let times = Some((self.latest.time_ns, self.latest.time_ns));
         self.lose(cause, Some(class), &[(first, first + count - 1)].into_iter().collect(), times);
         Ok(())
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        Some(self.current())
+    }
+
+    fn take_name(&mut self, now_ns: u64) -> bool {
+        self.change_name(now_ns)
     }
 
     fn clock_was_set(&mut self, fix: ClockFix) {

@@ -16,7 +16,8 @@ use super::dir::Dir;
 use super::ranges::RangeSet;
 use super::store::{BLOCK, SledOutbox};
 use super::{OutboxConfig, OutboxError};
-use crate::event::{Class, Identity, LossCause, Moment};
+use crate::event::{Class, LossCause, Moment};
+use crate::privacy::Naming;
 
 /// Between two attempts to open the directory: doubled each time, up to the last.
 const TRY_FIRST: Duration = Duration::from_millis(100);
@@ -42,12 +43,12 @@ impl SledOutbox {
         path: &Path,
         error: OutboxError,
         config: OutboxConfig,
-        identity: Identity,
+        naming: Naming,
         now: Moment,
     ) -> Self {
         tracing::error!("{error}; events are kept in memory only until the directory can be opened");
         let next_seq = beyond(now.time_ns);
-        let mut this = Self::empty(Dir::refused(path, error), config, identity, now, next_seq);
+        let mut this = Self::empty(Dir::refused(path, error), config, naming, now, next_seq);
         // Whatever is stored cannot be sent, and nobody knows what there is.
         this.ledger.add(LossCause::Storage, None, &[(1, next_seq - 1)].into_iter().collect(), None);
         this.unexplained = true;
@@ -87,7 +88,7 @@ impl SledOutbox {
         let path = self.dir.path().to_owned();
         let give_up = self.patience >= GIVE_UP;
         let opened = Dir::lock(&path, true)
-            .and_then(|dir| Self::recover(dir, self.config, self.identity.clone(), self.latest, give_up));
+            .and_then(|dir| Self::recover(dir, self.config, self.naming.clone(), self.latest, give_up));
         match opened {
             Ok(found) => self.move_to(found),
             Err(error) => tracing::debug!("{error}"),

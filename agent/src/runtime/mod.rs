@@ -31,6 +31,7 @@ use crate::engine::{Engine, Sink};
 use crate::event::{AgentState, Body, Class, Event, Identity, ModelState, ModelStats, NameMap};
 use crate::model::Meter;
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
+use crate::privacy::Privacy;
 use crate::source::{Source, SourceError};
 use crate::uplink::{GatewayError, LinkMonitor, LinkSnapshot, UplinkConfig, Uplinks, Waker};
 use clock::Clocks;
@@ -64,6 +65,8 @@ pub struct Parts {
     pub refused: Vec<ModelState>,
     /// How long the models take, by name.
     pub meters: Vec<(Arc<str>, Arc<Meter>)>,
+    /// What of the events may leave the vehicle; `None`: all.
+    pub privacy: Option<Privacy>,
     /// Where events are kept.
     pub outbox: Arc<Mutex<dyn Outbox>>,
     /// Where they go; without gateways they stay in the outbox.
@@ -141,6 +144,7 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         is_live: parts.source.is_live(),
         waker,
         queue,
+        privacy: parts.privacy.take(),
         outbox: parts.outbox.clone(),
         disk: [0; 2],
         monitors: parts.monitors.clone(),
@@ -233,6 +237,7 @@ struct Shell {
     is_live: bool,
     waker: Waker,
     queue: Queue,
+    privacy: Option<Privacy>,
     outbox: Arc<Mutex<dyn Outbox>>,
     /// Whether the disk refuses, and KiB written, when last looked at.
     disk: [u64; 2],
@@ -314,14 +319,21 @@ impl Shell {
     }
 
     fn send(&mut self, mut event: Event) {
-        self.events += 1;
         if let Body::ModelStats(stats) = &event.body {
             log_stats(stats);
         }
         if self.is_live {
             event.clock = Some(self.timeline.clock(event.time_ns));
         }
-        self.queue.send(event);
+        let Self { queue, events, .. } = self;
+        let mut send = |event| {
+            *events += 1;
+            queue.send(event);
+        };
+        match &mut self.privacy {
+            Some(privacy) => privacy.apply(event, send),
+            None => send(event),
+        }
     }
 }
 

@@ -25,6 +25,10 @@ const GROUP: usize = 512;
 const SETTLE: Duration = Duration::from_secs(6);
 /// How often it is looked whether something is too old to be kept.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long events wait for what is before them to arrive, so that the vehicle can change its name; and when that is tried
+/// again, at first and at last.
+const RENAME_PAUSE: Duration = Duration::from_secs(1);
+const RENAME_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 /// A disk that fails for days must not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(600);
 
@@ -99,6 +103,8 @@ pub(super) struct Writer {
     /// The last commit, unless one has followed that had nothing to do.
     unsettled: Option<Instant>,
     clock: Option<SteadyClock>,
+    /// When the name is looked at next, and how long after that.
+    rename: (Instant, Duration),
 }
 
 impl Writer {
@@ -120,6 +126,7 @@ impl Writer {
                 last_log: None,
                 unsettled: None,
                 clock: live.then(SteadyClock::default),
+                rename: (Instant::now(), RENAME_AGAIN.0),
             },
         )
     }
@@ -187,8 +194,28 @@ impl Writer {
                 lock(&self.outbox).expire(now_ns);
                 // Its gap events.
                 self.unsettled = Some(Instant::now());
+                self.rename(now_ns);
             }
         }
+    }
+
+    /// Lets the outbox take the name that is due: events wait in the queue meanwhile, until all before them has arrived.
+    fn rename(&mut self, now_ns: u64) {
+        let began = Instant::now();
+        if began < self.rename.0 || lock(&self.outbox).take_name(now_ns) {
+            return;
+        }
+        let committed = lock(&self.outbox).commit();
+        self.log(committed.err());
+        self.waker.notify();
+        while !lock(&self.outbox).take_name(now_ns) {
+            if began.elapsed() >= RENAME_PAUSE {
+                self.rename = (began + self.rename.1, (self.rename.1 * 2).min(RENAME_AGAIN.1));
+                return;
+            }
+            std::thread::sleep(RENAME_PAUSE / 50);
+        }
+        self.rename = (began, RENAME_AGAIN.0);
     }
 
     /// Gives numbers to what the queue dropped, and a gap event that explains them. How many gap events that made.

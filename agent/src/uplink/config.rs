@@ -10,6 +10,7 @@ use super::dispatch::MAX_GATEWAYS;
 use super::kafka::KafkaConfig;
 use super::mqtt::MqttConfig;
 use super::topic::TopicError;
+use crate::event::Regions;
 
 /// A text that is not printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -148,8 +149,8 @@ pub struct UplinkConfig {
     pub gateways: Vec<GatewayConfig>,
     /// By class rank: to how many gateways an event has to get before it leaves the outbox; from 1.
     pub copies: [usize; 5],
-    /// The sets of regions that events are restricted to, names with commas between.
-    pub audiences: Vec<Arc<str>>,
+    /// The sets of regions that events are restricted to.
+    pub audiences: Vec<Regions>,
     /// A gateway may be down for so long before the next one is tried; half to one and a half of it.
     pub failover_after: Duration,
     /// A better gateway has to be up for so long before it carries again; half to one and a half of it.

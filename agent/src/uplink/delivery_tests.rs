@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::*;
-use crate::event::{Body, Event, NameMap, Signals};
+use crate::event::{Body, Event, Identity, NameMap, Signals};
 use crate::memory_outbox::MemoryOutbox;
 use crate::uplink::dispatch::{Dispatch, Terms};
 use crate::uplink::hub::Hub;
@@ -16,12 +16,16 @@ struct Fixture {
     now: Instant,
 }
 
+fn identity() -> Identity {
+    Identity { vehicle: "v".into(), boot: "b".into() }
+}
+
 /// The desk of the only link, which is up.
 fn alone(outbox: &Arc<Mutex<MemoryOutbox>>) -> Desk<MemoryOutbox> {
     let now = Instant::now();
     let terms = Terms { classes: [true; 5], region: None };
     let dispatch = Dispatch::new(vec![terms], [1; 5], (Duration::ZERO, Duration::ZERO), &[], now);
-    let desk = Hub::new(Arc::clone(outbox), dispatch, vec![Arc::new(LinkMonitor::new("test"))]).desk(0);
+    let desk = Hub::new(Arc::clone(outbox), dispatch, vec![Arc::new(LinkMonitor::new("test"))], identity()).desk(0);
     desk.up(now);
     desk
 }

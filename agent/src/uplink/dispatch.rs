@@ -19,7 +19,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::event::Class;
+use crate::event::{Class, Regions};
 
 /// Most gateways that a configuration may name.
 pub(crate) const MAX_GATEWAYS: usize = 16;
@@ -37,10 +37,10 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// Whether it may have events of `class` that may go to `regions` only (names, with commas between), if given.
-    pub(crate) fn allow(&self, class: Class, regions: Option<&str>) -> bool {
-        let there = || regions.is_none_or(|regions| regions.split(',').any(|r| Some(r) == self.region.as_deref()));
-        self.classes[class.rank()] && there()
+    /// Whether it may have events of `class` that may go to `regions` only, if given.
+    pub(crate) fn allow(&self, class: Class, regions: Option<&Regions>) -> bool {
+        let is_in = |regions: &Regions| self.region.as_deref().is_some_and(|region| regions.contains(region));
+        self.classes[class.rank()] && regions.is_none_or(is_in)
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Dispatch {
     failover_after: Duration,
     failback_after: Duration,
     /// The kinds of events there are, by where they may go.
-    audiences: Vec<Option<Arc<str>>>,
+    audiences: Vec<Option<Regions>>,
 }
 
 impl Dispatch {
@@ -71,7 +71,7 @@ impl Dispatch {
         gateways: Vec<Terms>,
         copies: [usize; 5],
         (failover_after, failback_after): (Duration, Duration),
-        audiences: &[Arc<str>],
+        audiences: &[Regions],
         now: Instant,
     ) -> Self {
         let failover_at = now + spread(failover_after);
@@ -128,13 +128,13 @@ impl Dispatch {
         })
     }
 
-    fn kinds(&self) -> impl Iterator<Item = (Class, Option<&str>)> {
-        let audiences = || self.audiences.iter().map(Option::as_deref);
+    fn kinds(&self) -> impl Iterator<Item = (Class, Option<&Regions>)> {
+        let audiences = || self.audiences.iter().map(Option::as_ref);
         Class::ALL.into_iter().flat_map(move |class| audiences().map(move |regions| (class, regions)))
     }
 
     /// The gateways to which an event is to be sent now.
-    pub(crate) fn carriers(&self, class: Class, regions: Option<&str>, now: Instant) -> Places {
+    pub(crate) fn carriers(&self, class: Class, regions: Option<&Regions>, now: Instant) -> Places {
         let (mut found, mut places) = (0, 0);
         for on_trial in [false, true] {
             for (i, (terms, link)) in self.gateways.iter().enumerate() {
@@ -155,7 +155,7 @@ impl Dispatch {
 
     /// How many gateways must have an event before it is delivered: as many as asked for, if there are so many. 0: none
     /// may have it.
-    pub(crate) fn places(&self, class: Class, regions: Option<&str>) -> usize {
+    pub(crate) fn places(&self, class: Class, regions: Option<&Regions>) -> usize {
         let allowed = self.gateways.iter().filter(|(terms, _)| terms.allow(class, regions)).count();
         allowed.min(self.copies[class.rank()])
     }

@@ -11,7 +11,11 @@ fn terms(region: &str, classes: &[Class]) -> Terms {
 
 fn dispatch(gateways: &[Terms], critical_copies: usize, now: Instant) -> Dispatch {
     let copies = [critical_copies, 1, 1, 1, 1];
-    Dispatch::new(gateways.to_vec(), copies, (FAILOVER, FAILBACK), &["eu".into(), "eu,uk".into()], now)
+    Dispatch::new(gateways.to_vec(), copies, (FAILOVER, FAILBACK), &[regions("eu"), regions("eu,uk")], now)
+}
+
+fn regions(names: &str) -> Regions {
+    Regions::new(names.split(',')).unwrap()
 }
 
 fn everything(region: &str) -> Terms {
@@ -72,7 +76,7 @@ fn what_is_to_get_to_two_places_does_and_the_rest_does_not() {
     assert!(d.wanted(2, later));
     d.up(2, later);
     assert_eq!(d.carriers(Class::Critical, None, later), 0b101);
-    assert_eq!((d.places(Class::Critical, None), d.places(Class::Critical, Some("eu"))), (2, 0));
+    assert_eq!((d.places(Class::Critical, None), d.places(Class::Critical, Some(&regions("eu")))), (2, 0));
     assert_eq!(dispatch(&[everything("")], 2, start).places(Class::Critical, None), 1, "more than there are");
 }
 
@@ -84,13 +88,13 @@ fn regions_and_classes_decide_before_preference() {
     (0..3).for_each(|gateway| d.up(gateway, start));
     let later = start + FAILBACK * 2;
     assert_eq!(d.carriers(Class::Alert, None, later), 0b001);
-    assert_eq!(d.carriers(Class::Alert, Some("eu"), later), 0b010);
-    assert_eq!(d.carriers(Class::Alert, Some("eu,uk"), later), 0b010);
-    assert_eq!(d.carriers(Class::Telemetry, Some("eu,uk"), later), 0b100);
-    assert_eq!(d.carriers(Class::Telemetry, Some("eu"), later), 0, "it waits");
+    assert_eq!(d.carriers(Class::Alert, Some(&regions("eu")), later), 0b010);
+    assert_eq!(d.carriers(Class::Alert, Some(&regions("eu,uk")), later), 0b010);
+    assert_eq!(d.carriers(Class::Telemetry, Some(&regions("eu,uk")), later), 0b100);
+    assert_eq!(d.carriers(Class::Telemetry, Some(&regions("eu")), later), 0, "it waits");
     assert!((0..3).all(|gateway| d.wanted(gateway, later)), "each for what only it may have");
     d.down(1, later);
-    assert_eq!(d.carriers(Class::Alert, Some("eu"), later), 0, "nobody else gets it");
+    assert_eq!(d.carriers(Class::Alert, Some(&regions("eu")), later), 0, "nobody else gets it");
 }
 
 /// A fleet that loses its gateway at once does not knock at the next one at once.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::custody::{Custody, Outcome};
 use super::dispatch::{Dispatch, Places};
 use super::link::LinkMonitor;
-use crate::event::Class;
+use crate::event::{Class, Identity, Regions};
 use crate::outbox::{Batch, Outbox, OutboxError, lock};
 
 /// What a link may do now.
@@ -33,6 +33,8 @@ pub(crate) struct Hub<O: ?Sized> {
     monitors: Vec<Arc<LinkMonitor>>,
     state: RefCell<State>,
     changed: watch::Sender<()>,
+    /// Who sends, as far as the links know.
+    identity: watch::Sender<Identity>,
 }
 
 struct State {
@@ -50,17 +52,24 @@ struct State {
 }
 
 impl<O: Outbox + ?Sized> Hub<O> {
-    pub(crate) fn new(outbox: Arc<Mutex<O>>, dispatch: Dispatch, monitors: Vec<Arc<LinkMonitor>>) -> Rc<Self> {
+    pub(crate) fn new(
+        outbox: Arc<Mutex<O>>,
+        dispatch: Dispatch,
+        monitors: Vec<Arc<LinkMonitor>>,
+        identity: Identity,
+    ) -> Rc<Self> {
         let at = vec![(0, false); dispatch.len()];
         let (plan, custody) = (dispatch.plan(Instant::now()), Custody::default());
         let state =
             State { due: dispatch.next_change(Instant::now()), dispatch, custody, plan, told: 0, version: 0, at };
-        Rc::new(Self { outbox, monitors, state: RefCell::new(state), changed: watch::Sender::new(()) })
+        let (changed, identity) = (watch::Sender::new(()), watch::Sender::new(identity));
+        Rc::new(Self { outbox, monitors, state: RefCell::new(state), changed, identity })
     }
 
     /// The place where the link of that number works.
     pub(crate) fn desk(self: &Rc<Self>, gateway: usize) -> Desk<O> {
-        Desk { changed: self.changed.subscribe(), hub: Rc::clone(self), gateway }
+        let (changed, identity) = (self.changed.subscribe(), self.identity.subscribe());
+        Desk { changed, identity, hub: Rc::clone(self), gateway }
     }
 
     /// Looks whether it has changed who carries what.
@@ -103,6 +112,7 @@ pub(crate) struct Desk<O: ?Sized> {
     hub: Rc<Hub<O>>,
     gateway: usize,
     changed: watch::Receiver<()>,
+    identity: watch::Receiver<Identity>,
 }
 
 impl<O: Outbox + ?Sized> Desk<O> {
@@ -126,9 +136,19 @@ impl<O: Outbox + ?Sized> Desk<O> {
         }
     }
 
-    /// Whether there ought to be a connection.
+    /// Who sends; [`Self::is_renamed`] tells when that is no longer so.
+    pub(crate) fn identity(&mut self) -> Identity {
+        self.identity.borrow_and_update().clone()
+    }
+
+    /// Whether it is no longer who [`Self::identity`] said.
+    pub(crate) fn is_renamed(&self) -> bool {
+        self.identity.has_changed().unwrap_or(false)
+    }
+
+    /// Whether there ought to be a connection, or to go on being this one.
     pub(crate) fn wanted(&self, now: Instant) -> bool {
-        self.hub.state.borrow().dispatch.wanted(self.gateway, now)
+        !self.is_renamed() && self.hub.state.borrow().dispatch.wanted(self.gateway, now)
     }
 
     /// When [`Self::wanted`] or [`Self::turn`] may change by time alone.
@@ -165,7 +185,19 @@ impl<O: Outbox + ?Sized> Desk<O> {
 
     /// The first batch of `class` beyond `after`.
     pub(crate) fn read(&self, class: Class, after: u64) -> Result<Option<Batch>, OutboxError> {
-        let batch = lock(&self.hub.outbox).read(class, after)?;
+        let mut outbox = lock(&self.hub.outbox);
+        if let Some(identity) = outbox.identity()
+            && *identity != *self.hub.identity.borrow()
+        {
+            // What there is now is for connections under the new name; nothing of the old one's waits.
+            self.hub.identity.send_replace(identity.clone());
+            self.hub.changed.send_replace(());
+        }
+        if self.is_renamed() {
+            return Ok(None);
+        }
+        let batch = outbox.read(class, after)?;
+        drop(outbox);
         if let Some(first) = batch.as_ref().map(|batch| batch.first_seq).filter(|_| after == 0) {
             self.hub.state.borrow_mut().custody.forget_before(class, first);
         }
@@ -176,7 +208,7 @@ impl<O: Outbox + ?Sized> Desk<O> {
     pub(crate) fn carries(&self, batch: &Batch, now: Instant) -> bool {
         let state = self.hub.state.borrow();
         let name = (batch.class.rank(), batch.first_seq, batch.last_seq);
-        let places = state.dispatch.carriers(batch.class, batch.regions.as_deref(), now);
+        let places = state.dispatch.carriers(batch.class, batch.regions.as_ref(), now);
         places & 1 << self.gateway != 0 && !state.custody.has(self.gateway, name)
     }
 
@@ -185,7 +217,7 @@ impl<O: Outbox + ?Sized> Desk<O> {
         let (class, first) = (batch.class, batch.first);
         let done = {
             let state = &mut *self.hub.state.borrow_mut();
-            let needed = state.dispatch.places(class, batch.regions.as_deref());
+            let needed = state.dispatch.places(class, batch.regions.as_ref());
             state.custody.settle(self.gateway, (class.rank(), first, batch.last), outcome, needed)
         };
         let Some(outcome) = done else { return Ok(false) };
@@ -207,7 +239,7 @@ pub(crate) struct Batched {
     pub(crate) class: Class,
     pub(crate) first: u64,
     pub(crate) last: u64,
-    pub(crate) regions: Option<Arc<str>>,
+    pub(crate) regions: Option<Regions>,
 }
 
 impl From<&Batch> for Batched {

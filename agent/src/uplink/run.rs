@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::backoff::{Backoff, up_to};
-use super::config::{GatewayConfig, GatewayError, Protocol, UplinkConfig};
+use super::config::{ConfigError, GatewayConfig, GatewayError, Protocol, UplinkConfig};
 use super::delivery::Delivery;
 use super::dispatch::{Dispatch, Terms};
 use super::hub::{Desk, Hub};
@@ -37,6 +37,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub struct Uplinks {
     config: UplinkConfig,
     gateways: Vec<Gateway>,
+    identity: Identity,
 }
 
 #[derive(Debug)]
@@ -105,11 +106,27 @@ impl Shutdown {
 }
 
 impl Gateway {
+    fn new(config: &GatewayConfig, identity: &Identity) -> Result<Self, ConfigError> {
+        Ok(match &config.protocol {
+            Protocol::Mqtt(mqtt) => Self::Mqtt(MqttGateway::new((**mqtt).clone(), identity)?),
+            Protocol::Kafka(kafka) => Self::Kafka(KafkaGateway::new((**kafka).clone(), identity)?),
+        })
+    }
+
     async fn session<O: Outbox + ?Sized>(&mut self, ctx: &mut Ctx<'_, O>) -> End {
         match self {
             Self::Mqtt(gateway) => gateway.session(ctx).await,
             Self::Kafka(gateway) => gateway.session(ctx).await,
         }
+    }
+
+    /// For another vehicle's name, with the credentials that are in use.
+    fn renamed(&self, config: &GatewayConfig, identity: &Identity) -> Result<Self, ConfigError> {
+        let credentials = self.credentials().map(|(_, credentials)| credentials);
+        Ok(match Self::new(config, identity)? {
+            Self::Mqtt(gateway) => Self::Mqtt(gateway.with_credentials(credentials)),
+            Self::Kafka(gateway) => Self::Kafka(gateway.with_credentials(credentials)),
+        })
     }
 
     /// The host that is connected to first, and what with; `None` without TLS.
@@ -129,15 +146,10 @@ impl Uplinks {
     /// The gateway's name, and why it could never work as it is.
     pub fn new(config: UplinkConfig, identity: &Identity) -> Result<Self, GatewayError> {
         config.check()?;
-        let gateway = |gateway: &GatewayConfig| {
-            let made = match &gateway.protocol {
-                Protocol::Mqtt(mqtt) => MqttGateway::new((**mqtt).clone(), identity).map(Gateway::Mqtt),
-                Protocol::Kafka(kafka) => KafkaGateway::new((**kafka).clone(), identity).map(Gateway::Kafka),
-            };
-            made.map_err(|error| GatewayError::of(gateway, error))
-        };
+        let gateway =
+            |gateway: &GatewayConfig| Gateway::new(gateway, identity).map_err(|error| GatewayError::of(gateway, error));
         let gateways = config.gateways.iter().map(gateway).collect::<Result<_, _>>()?;
-        Ok(Self { config, gateways })
+        Ok(Self { config, gateways, identity: identity.clone() })
     }
 
     /// A monitor for each gateway, in their order; and what they report, for events.
@@ -187,7 +199,7 @@ impl Uplinks {
         let terms = configs.iter().map(|c| Terms { classes: c.classes, region: c.region.clone() }).collect();
         let times = (failover_after, failback_after);
         let dispatch = Dispatch::new(terms, copies, times, &audiences, Instant::now());
-        let hub = Hub::new(outbox, dispatch, monitors.clone());
+        let hub = Hub::new(outbox, dispatch, monitors.clone(), self.identity);
         let (ask, asked) = watch::channel(false);
         let links = tokio::task::LocalSet::new();
         for (i, ((gateway, config), monitor)) in self.gateways.into_iter().zip(configs).zip(monitors).enumerate() {
@@ -274,6 +286,13 @@ async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig,
     let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
     let mut resumed: Option<Instant> = None;
     while wanted(&mut ctx).await {
+        if ctx.desk.is_renamed() {
+            match gateway.renamed(config, &ctx.desk.identity()) {
+                Ok(renamed) => gateway = renamed,
+                // A pseudonym can stand wherever the name could that was checked at the start.
+                Err(error) => tracing::error!("gateway {}: {error}; goes on under the old name", config.name),
+            }
+        }
         // What rang before concerns connections that are gone: this one is made with what is there now.
         ctx.listener.resumed.silence();
         ctx.renewed.silence();
@@ -329,7 +348,7 @@ async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig,
 async fn wanted<O: Outbox + ?Sized>(ctx: &mut Ctx<'_, O>) -> bool {
     loop {
         let now = Instant::now();
-        if ctx.desk.wanted(now) {
+        if ctx.desk.is_renamed() || ctx.desk.wanted(now) {
             return true;
         }
         let change = ctx.desk.next_change(now).unwrap_or(now + IDLE);

@@ -26,12 +26,7 @@ use crate::uplink::{
 const MAX_SECRET_BYTES: u64 = 4096;
 
 /// All gateways and how they work together.
-pub(super) fn uplink(
-    reader: &Reader,
-    raw: &RawUplink,
-    gateways: &[RawGateway],
-    vehicle: &str,
-) -> Result<UplinkConfig, ConfigError> {
+pub(super) fn uplink(reader: &Reader, raw: &RawUplink, gateways: &[RawGateway]) -> Result<UplinkConfig, ConfigError> {
     let mut config = UplinkConfig::default();
     let seconds = |key: &str, value: &Option<Spanned<u64>>, default: Duration| match value {
         Some(value) => reader.in_range(&format!("uplink.{key}"), value, 0..=86_400).map(Duration::from_secs),
@@ -44,7 +39,7 @@ pub(super) fn uplink(
         config.certificate_warning_days = reader.in_range("uplink.certificate_warning_days", days, 0..=3650)?;
     }
     for gateway in gateways {
-        let made = self::gateway(reader, gateway, vehicle)?;
+        let made = self::gateway(reader, gateway)?;
         if config.gateways.iter().any(|other| other.name == made.name) {
             let place = gateway.name.as_ref().unwrap_or(&gateway.url);
             return Err(
@@ -120,7 +115,7 @@ impl Keys<'_> {
     }
 }
 
-fn gateway(reader: &Reader, raw: &RawGateway, vehicle: &str) -> Result<GatewayConfig, ConfigError> {
+fn gateway(reader: &Reader, raw: &RawGateway) -> Result<GatewayConfig, ConfigError> {
     let keys = Keys { reader, raw };
     let url = url::parse(raw.url.get_ref()).ok_or_else(|| {
         let text = raw.url.get_ref();
@@ -139,8 +134,8 @@ fn gateway(reader: &Reader, raw: &RawGateway, vehicle: &str) -> Result<GatewayCo
         )));
     }
     let protocol = match url.kafka {
-        true => Protocol::Kafka(Box::new(kafka(&keys, &url, vehicle)?)),
-        false => Protocol::Mqtt(Box::new(mqtt(&keys, &url, vehicle)?)),
+        true => Protocol::Kafka(Box::new(kafka(&keys, &url)?)),
+        false => Protocol::Mqtt(Box::new(mqtt(&keys, &url)?)),
     };
     let mut config = GatewayConfig::new(raw.name.as_ref().map_or(first, |name| name.get_ref()), protocol);
     if let Some(region) = &raw.region {
@@ -172,7 +167,7 @@ pub(super) fn region_name(reader: &Reader, key: &str, text: &Spanned<String>) ->
     }
 }
 
-fn mqtt(keys: &Keys, url: &Url, vehicle: &str) -> Result<MqttConfig, ConfigError> {
+fn mqtt(keys: &Keys, url: &Url) -> Result<MqttConfig, ConfigError> {
     let raw = keys.raw;
     keys.only(
         "MQTT",
@@ -189,7 +184,7 @@ fn mqtt(keys: &Keys, url: &Url, vehicle: &str) -> Result<MqttConfig, ConfigError
     )?;
     let (host, port) = url.hosts.first().cloned().unwrap_or_default();
     let topic = keys.topic("topic", raw.topic.as_ref(), "outrider/{vehicle}/{class}")?;
-    let client_id = raw.client_id.clone().unwrap_or_else(|| format!("outrider-{vehicle}"));
+    let client_id = raw.client_id.as_deref().unwrap_or("outrider-{vehicle}");
     let mut config = MqttConfig::new(host, port, client_id, topic);
     config.tls = tls::config(keys, url.secure)?;
     config.allow_plaintext = raw.allow_plaintext;
@@ -223,7 +218,7 @@ fn mqtt(keys: &Keys, url: &Url, vehicle: &str) -> Result<MqttConfig, ConfigError
     Ok(config)
 }
 
-fn kafka(keys: &Keys, url: &Url, vehicle: &str) -> Result<KafkaConfig, ConfigError> {
+fn kafka(keys: &Keys, url: &Url) -> Result<KafkaConfig, ConfigError> {
     let raw = keys.raw;
     keys.only(
         "Kafka",
@@ -246,7 +241,7 @@ fn kafka(keys: &Keys, url: &Url, vehicle: &str) -> Result<KafkaConfig, ConfigErr
     let brackets = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let brokers = url.hosts.iter().map(|(host, port)| format!("{}:{port}", brackets(host))).collect();
     let topic = keys.topic("topic", raw.topic.as_ref(), "outrider-{class}")?;
-    let client_id = raw.client_id.clone().unwrap_or_else(|| format!("outrider-{vehicle}"));
+    let client_id = raw.client_id.as_deref().unwrap_or("outrider-{vehicle}");
     let mut config = KafkaConfig::new(brokers, client_id, topic);
     config.tls = tls::config(keys, url.secure)?;
     config.sasl = match (raw.sasl, &raw.username, keys.password()?) {

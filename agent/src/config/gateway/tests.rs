@@ -28,7 +28,7 @@ fn gateways_are_in_order_and_each_is_what_its_url_says() {
     let [first, second] = &config.gateways[..] else { panic!("two") };
     assert_eq!((&*first.name, first.region.as_deref(), first.classes), ("a.example", Some("eu"), [true; 5]));
     let Protocol::Mqtt(mqtt) = &first.protocol else { panic!("MQTT") };
-    assert_eq!((mqtt.port, mqtt.client_id.as_str()), (8883, "outrider-v1"));
+    assert_eq!((mqtt.port, mqtt.client_id.as_str()), (8883, "outrider-{vehicle}"));
     assert_eq!(mqtt.message_expiry, [None, None, None, Some(Duration::from_secs(60)), None]);
     assert!(mqtt.tls.as_ref().unwrap().ca_file.ends_with("ca.pem") && mqtt.state_topic.is_some());
     assert_eq!((&*second.name, second.classes), ("backup", [true, false, false, false, true]));

@@ -17,7 +17,7 @@ pub mod window;
 
 use std::sync::Arc;
 
-use can_decoders::Frame;
+use can_decoders::{CanId, Frame};
 
 use self::bus::GuardBus;
 use self::pair::Pair;
@@ -180,6 +180,20 @@ impl Guard {
     /// Who it is.
     pub fn finder(&self) -> &Finder {
         &self.finder
+    }
+
+    /// How the names begin that contributions give to the fields of the message `id` of `bus`, and to what moves together
+    /// with them.
+    pub fn fields_of(&self, bus: &str, id: CanId) -> Vec<Arc<str>> {
+        let mut found = Vec::new();
+        for (b, bus) in self.buses.iter().enumerate().filter(|(_, of)| *of.name == *bus || self.buses.len() == 1) {
+            for (number, _) in bus.plan.messages().iter().enumerate().filter(|(_, message)| message.id == id) {
+                found.push(format!("{}.", bus.names[number]).into());
+                let related = self.pairs.iter().filter(|pair| pair.is_of(b, number));
+                found.extend(related.map(|pair| pair.name.clone()));
+            }
+        }
+        found
     }
 
     /// A data frame of the engine's bus.

@@ -36,6 +36,11 @@ impl Pair {
         Ok(Self { relation: relation.clone(), x, y, name, broken: 0.0, evidence: Evidence::default() })
     }
 
+    /// Whether a field of the message is one of the two.
+    pub(super) fn is_of(&self, bus: usize, message: usize) -> bool {
+        [self.x, self.y].iter().any(|&(b, m, _)| (b, m) == (bus, message))
+    }
+
     pub(super) fn tick(&mut self, buses: &[GuardBus], now_ns: u64) {
         let value = |(bus, message, field): (usize, usize, usize)| {
             let field = &buses[bus].watches[message].fields[field];

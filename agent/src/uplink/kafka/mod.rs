@@ -57,7 +57,8 @@ pub(super) struct Topics {
 
 impl KafkaGateway {
     /// Checks that the topics suit the vehicle's name and Kafka.
-    pub(crate) fn new(config: KafkaConfig, identity: &Identity) -> Result<Self, ConfigError> {
+    pub(crate) fn new(mut config: KafkaConfig, identity: &Identity) -> Result<Self, ConfigError> {
+        config.client_id = config.client_id.replace("{vehicle}", &identity.vehicle);
         let mut topics = Topics { classes: Default::default(), dead_letters: None };
         for class in Class::ALL {
             let topic = config.topic.render(&identity.vehicle, class.name())?;
@@ -74,6 +75,11 @@ impl KafkaGateway {
     pub(crate) fn host(&self) -> &str {
         let first = self.config.brokers.first().map_or("", String::as_str);
         first.rsplit_once(':').map_or(first, |(host, _)| host)
+    }
+
+    /// Goes on with credentials that are in use.
+    pub(crate) fn with_credentials(self, credentials: Option<Arc<Credentials>>) -> Self {
+        Self { credentials, ..self }
     }
 
     pub(crate) fn credentials(&self) -> Option<Arc<Credentials>> {

@@ -67,7 +67,8 @@ pub(crate) struct MqttGateway {
 
 impl MqttGateway {
     /// Checks that the topics suit the vehicle's name.
-    pub(crate) fn new(config: MqttConfig, identity: &Identity) -> Result<Self, ConfigError> {
+    pub(crate) fn new(mut config: MqttConfig, identity: &Identity) -> Result<Self, ConfigError> {
+        config.client_id = config.client_id.replace("{vehicle}", &identity.vehicle);
         let wire = Wire::new(&config, identity)?;
         let (field, least) = ("max_packet_bytes", wire.least_packet());
         if usize::try_from(config.max_packet_bytes).is_ok_and(|bytes| bytes < least) {
@@ -80,6 +81,11 @@ impl MqttGateway {
 
     pub(crate) fn host(&self) -> &str {
         config::bare(&self.config.host)
+    }
+
+    /// Goes on with credentials that are in use.
+    pub(crate) fn with_credentials(self, credentials: Option<Arc<Credentials>>) -> Self {
+        Self { credentials, ..self }
     }
 
     pub(crate) fn credentials(&self) -> Option<Arc<Credentials>> {
