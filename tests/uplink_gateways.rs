@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use outrider::event::{Body, Class};
+use outrider::event::{Body, Class, Identity};
 use outrider::outbox::Outbox;
-use outrider::uplink::{GatewayConfig, LinkState, UplinkConfig};
+use outrider::uplink::{GatewayConfig, LinkState, MqttConfig, TopicTemplate, UplinkConfig};
 use tempfile::TempDir;
 
 use crate::fixture::{self, Running, arrivals, config, fill, first_arrivals, hasty, outbox, telemetry};
@@ -205,4 +205,41 @@ fn a_shutdown_ends_all_links() {
     uplink.stop();
     assert!(outbox.lock().unwrap().is_empty());
     wait_until("both places", || (first.seqs().len(), second.seqs().len()) == (500, 500));
+}
+
+#[test]
+fn under_a_new_name_everything_is_said_anew_and_nothing_goes_under_the_old_one() {
+    const EACH: u64 = 500;
+    let place = Place::make();
+    let outbox = outbox(4);
+    let mqtt = fixture::config(place.proxy.port);
+    let state_topic = Some(TopicTemplate::parse("state/{vehicle}").unwrap());
+    let mqtt = MqttConfig { client_id: "agent-{vehicle}".into(), state_topic, ..mqtt };
+    let uplink = Running::all(fixture::uplink(vec![hasty(mqtt)]), &outbox);
+    for name in ["v1", "p-2", "p-3"] {
+        {
+            let mut outbox = outbox.lock().unwrap();
+            outbox.identity = Identity { vehicle: name.into(), boot: format!("boot-{name}").into() };
+        }
+        fill(&outbox, Class::Telemetry, 0..EACH);
+        uplink.waker.notify();
+        wait_until("all under this name", || outbox.lock().unwrap().is_empty());
+    }
+    wait_until("all to be seen", || place.subscriber.count() >= 3 * usize::try_from(EACH / 4).unwrap() + 5);
+    let mut seen = BTreeMap::<String, BTreeSet<String>>::new();
+    for message in place.subscriber.received() {
+        let of = ["v1", "p-2", "p-3"].into_iter().find(|name| message.topic.contains(name)).unwrap();
+        for other in ["v1", "p-2", "p-3"].into_iter().filter(|other| *other != of) {
+            let named = memchr::memmem::find(&message.payload, other.as_bytes()).is_some();
+            assert!(!named && !message.properties.contains(other), "{message:?}");
+        }
+        let (kind, _) = message.topic.split_once('/').unwrap();
+        seen.entry(of.to_owned()).or_default().insert(kind.to_owned());
+    }
+    let both: BTreeSet<String> = ["outrider", "state"].map(str::to_owned).into();
+    assert!(seen.len() == 3 && seen.values().all(|kinds| *kinds == both), "{seen:?}");
+    let log = Place::log(place._dir.path());
+    for name in ["v1", "p-2", "p-3"] {
+        assert!(log.contains(&format!("as agent-{name} ")), "{log}");
+    }
 }

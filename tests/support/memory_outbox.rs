@@ -9,7 +9,8 @@ use outrider::outbox::{Batch, Outbox, OutboxError, OutboxStat};
 
 /// Batches of a fixed number of events.
 pub(crate) struct MemoryOutbox {
-    identity: Identity,
+    /// Who sends; may be changed while nothing is stored.
+    pub(crate) identity: Identity,
     events_per_batch: usize,
     /// The number of the next event.
     pub(crate) next_seq: u64,
@@ -97,6 +98,10 @@ impl Outbox for MemoryOutbox {
         event.encode(&self.identity, seq, &mut bytes).unwrap();
         self.pending[event.class.rank()].push((seq, bytes));
         Ok(seq)
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        Some(&self.identity)
     }
 
     fn commit(&mut self) -> Result<(), OutboxError> {

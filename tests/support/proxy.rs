@@ -28,6 +28,8 @@ struct State {
     /// What clients send is kept back, and sent on when that ends, also if they have given up.
     hold: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
+    /// What clients have sent, if that is wanted.
+    capture: Mutex<Option<Vec<u8>>>,
 }
 
 /// Forwards `port` to a target on this machine until dropped.
@@ -108,6 +110,16 @@ impl Proxy {
         self.state.hold.store(hold, Ordering::SeqCst);
     }
 
+    /// From now on keeps what clients send.
+    pub(crate) fn capture(&self) {
+        self.state.capture.lock().unwrap().get_or_insert_default();
+    }
+
+    /// What clients have sent since [`Self::capture`].
+    pub(crate) fn captured(&self) -> Vec<u8> {
+        self.state.capture.lock().unwrap().clone().unwrap_or_default()
+    }
+
     /// Connections tried so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.state.accepted.load(Ordering::SeqCst)
@@ -136,6 +148,9 @@ fn pump(state: &Arc<State>, number: u64, from: &TcpStream, to: &TcpStream, from_
                 from_client && state.hold.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst)
             });
             kept.extend_from_slice(&buffer[..n]);
+            if let Some(capture) = state.capture.lock().unwrap().as_mut().filter(|_| from_client) {
+                capture.extend_from_slice(&buffer[..n]);
+            }
             if holds() {
                 // The rest comes into the system's buffers meanwhile.
                 while holds() {

@@ -83,7 +83,9 @@ pub(super) fn privacy(
     if needs_key && spec.pseudonyms.is_none() {
         let message = "privacy: pseudonyms need key_file, a file with at least 32 characters that nobody can guess, as \
                        `openssl rand -hex 32` makes them";
-        let line = reader.text.lines().position(|l| l.trim_start().starts_with("[privacy]")).map_or(1, |i| i + 1);
+        let is_header =
+            |line: &str| ["[privacy]", "[[privacy.rule]]"].iter().any(|header| line.trim_start().starts_with(header));
+        let line = reader.text.lines().position(is_header).map_or(1, |i| i + 1);
         return Err(reader.error_at_line(line, message));
     }
     let audiences = spec.audiences();

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::event::Regions;
 
 const DBC: &str = "VERSION \"\"\nBU_: A\nBO_ 256 Motor: 8 A\n SG_ Speed : 0|16@1+ (0.5,0) [0|8000] \"rpm\" A\n";
 
@@ -226,4 +227,71 @@ fn a_profile_that_cannot_be_used_is_left_out_and_told() {
     assert!(warnings.iter().any(|warning| warning.contains("only_known")), "{warnings:?}");
     let live = config().build_live();
     assert_eq!((live.refused.len(), &*live.engine.guard().unwrap().finder().name), (0, "test"));
+}
+
+const KEY: &str = "key_file = \"names.key\"\n";
+
+/// A good file with these tables behind it, and a key beside it.
+fn with_privacy(tables: &str) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("car.dbc"), DBC).unwrap();
+    for (name, key) in [("names.key", "k".repeat(32)), ("short.key", "k".repeat(31))] {
+        let file = dir.path().join(name);
+        fs::write(&file, key).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let path = dir.path().join("c.toml");
+    fs::write(&path, format!("{GOOD}{tables}")).unwrap();
+    Config::load(&path).map_err(|error| error.to_string())
+}
+
+#[test]
+fn rules_of_privacy_are_understood() {
+    let text = format!(
+        "region = \"eu\"\n[privacy]\nvehicle = \"pseudonym\"\n{KEY}rotate_days = 7\n\
+         [[privacy.rule]]\nsignals = [\"Motor.*\"]\nclasses = [\"telemetry\"]\nround = 5\ntime_s = 60\n\
+         [[privacy.rule]]\nlatitude = \"Speed\"\nlongitude = \"Motor.Speed\"\ngrid_m = 500\n\
+         [[privacy.rule]]\nclasses = [\"bulk\"]\nregions = [\"uk\", \"eu\"]\n\
+         [[privacy.rule]]\nclasses = [\"alert\"]\nregions = [\"mars\"]\n"
+    );
+    let config = with_privacy(&text).unwrap();
+    let privacy = &config.privacy;
+    assert!(privacy.vehicle && privacy.pseudonyms.is_some());
+    assert_eq!(privacy.rules.len(), 5, "a position has two");
+    assert_eq!(privacy.rules[0].bucket_ns, Some(60_000_000_000));
+    assert_eq!(privacy.rules[3].regions, Regions::new(["eu", "uk"]));
+    assert_eq!(config.uplink.audiences.len(), 2);
+    assert!(config.warnings.iter().any(|w| w.contains("mars") && w.contains("stays")), "{:?}", config.warnings);
+}
+
+#[test]
+fn rules_of_privacy_that_cannot_hold_are_refused_with_line_and_remedy() {
+    let rule = |keys: &str| format!("[[privacy.rule]]\nsignals = [\"Speed\"]\n{keys}\n");
+    let nine: String = (0..9).map(|n| format!("[[privacy.rule]]\nregions = [\"r{n}\"]\n")).collect();
+    let cases = [
+        ("[privacy]\nvehicle = \"pseudonym\"\n".to_owned(), "openssl rand"),
+        ("[privacy]\nkey_file = \"short.key\"\n".to_owned(), "31 characters"),
+        ("[privacy]\nkey_file = \"none.key\"\n".to_owned(), "none.key"),
+        (rule("pseudonym = true"), "need key_file"),
+        (rule("drop = true\nround = 1"), "one of drop, round, pseudonym"),
+        (rule("round = 0"), "above zero"),
+        (rule("round = inf"), "above zero"),
+        (rule("grid_m = 5"), "go together"),
+        (rule("latitude = \"Speed\"\nlongitude = \"Speed\"\ngrid_m = 50"), "are for others"),
+        (rule("classes = []\ndrop = true"), "name at least one"),
+        (rule(""), "says nothing"),
+        (rule("regions = []"), "name at least one"),
+        (rule("regions = [\"e,u\"]"), "letters, digits"),
+        (rule("time_s = 0"), "from 1 to"),
+        ("[[privacy.rule]]\ndrop = true\n".to_owned(), "need signals"),
+        ("[[privacy.rule]]\nsignals = [\"Speeed\"]\ndrop = true\n".to_owned(), "no signal named"),
+        (nine, "there can be 8"),
+    ];
+    let first = GOOD.lines().count() + 1;
+    for (tables, expected) in cases {
+        let error = with_privacy(&tables).unwrap_err();
+        assert!(error.contains(expected), "{tables}: {error}");
+        let line: usize = error.split("c.toml:").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
+        assert!(line >= first, "{tables}: {error}");
+    }
 }

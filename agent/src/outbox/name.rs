@@ -33,7 +33,10 @@ impl SledOutbox {
     /// At the start the clock may be wrong: better the name of before, unless that is the vehicle's own.
     pub(super) fn name_at_start(&mut self, now_ns: u64) {
         let is_plain = self.head.name.is_none();
-        if (is_plain || now_ns >= FLOOR_NS) && !self.change_name(now_ns) && is_plain {
+        if now_ns < FLOOR_NS && !is_plain {
+            return;
+        }
+        if !self.change_name(now_ns) && is_plain {
             tracing::warn!(
                 "outbox {}: what waits has the vehicle's own name; events get a pseudonym once all that has arrived",
                 self.dir.path().display()

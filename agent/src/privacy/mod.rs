@@ -79,6 +79,8 @@ impl Terms {
 }
 
 type ByClass<T> = [T; 5];
+/// By signal.
+type Named<T> = Vec<(Arc<str>, T)>;
 
 /// Rules at work.
 #[derive(Debug, Default)]
@@ -254,8 +256,8 @@ impl Privacy {
     }
 
     /// Values by how they are told.
-    fn divide<T>(&self, rank: usize, values: impl Iterator<Item = (Arc<str>, T)>) -> Vec<(Terms, Vec<(Arc<str>, T)>)> {
-        let mut groups: Vec<(Terms, Vec<(Arc<str>, T)>)> = Vec::new();
+    fn divide<T>(&self, rank: usize, values: impl Iterator<Item = (Arc<str>, T)>) -> Vec<(Terms, Named<T>)> {
+        let mut groups: Vec<(Terms, Named<T>)> = Vec::new();
         for (name, value) in values {
             let terms = self.treatment(rank, &name).map_or(&self.whole[rank], |(_, treatment)| &treatment.terms);
             match groups.iter_mut().find(|(of, _)| of == terms) {

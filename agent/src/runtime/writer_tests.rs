@@ -1,6 +1,8 @@
 use super::*;
-use crate::event::{AgentState, Body, Gap};
+use crate::event::{AgentState, Body, Gap, Identity};
 use crate::memory_outbox::MemoryOutbox;
+use crate::outbox::{OutboxConfig, SledOutbox};
+use crate::privacy::{Naming, Pseudonyms};
 
 fn event(class: Class) -> Event {
     let counters = crate::event::NameMap::new(Vec::new());
@@ -140,4 +142,41 @@ fn a_clock_is_trusted_when_it_has_not_been_set_for_ten_minutes() {
         |seconds: u64, wall: u64| clock.is_steady(wall, seconds * SECOND, true, start + Duration::from_secs(seconds));
     assert!(!synced(10, NOW));
     assert!(synced(71, NOW + 61 * SECOND), "a minute, if it is synchronised");
+}
+
+#[test]
+fn the_name_changes_between_two_events_when_what_is_before_has_arrived() {
+    const DAY_NS: u64 = 86_400_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let pseudonyms = Pseudonyms::new(&[7; 32], Some(Duration::from_secs(86_400))).unwrap();
+    let plain = Identity { vehicle: "VIN1".into(), boot: "b".into() };
+    let naming = Naming::pseudonymous(plain, pseudonyms.into());
+    let outbox = SledOutbox::open(dir.path(), OutboxConfig::new(64 << 20), naming, 21_000 * DAY_NS).unwrap();
+    let first = outbox.current().vehicle.clone();
+    let outbox = Arc::new(Mutex::new(outbox));
+    let (queue, mut writer) = Writer::new(outbox.clone(), Waker::new(), true);
+    lock(&outbox).append(&event(Class::Alert)).unwrap();
+    // Not now: nobody takes what waits. Then not for a while.
+    writer.rename(21_001 * DAY_NS);
+    assert_eq!(lock(&outbox).current().vehicle, first);
+    assert!(writer.rename.0 > Instant::now() && writer.rename.1 == 2 * RENAME_AGAIN.0);
+
+    writer.rename.0 = Instant::now();
+    let gateway = {
+        let outbox = outbox.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(RENAME_PAUSE / 5);
+            let batch = lock(&outbox).read(Class::Alert, 0).unwrap().unwrap();
+            lock(&outbox).ack(Class::Alert, batch.first_seq).unwrap();
+            batch.last_seq
+        })
+    };
+    writer.rename(21_001 * DAY_NS);
+    let last = gateway.join().unwrap();
+    assert_ne!(lock(&outbox).current().vehicle, first);
+    queue.send(event(Class::Alert));
+    drop(queue);
+    writer.run();
+    let batch = lock(&outbox).read(Class::Alert, 0).unwrap().unwrap();
+    assert!(batch.first_seq > last + 1_000_000 && memchr::memmem::find(&batch.payload, first.as_bytes()).is_none());
 }

@@ -17,7 +17,7 @@ struct Fixture {
 }
 
 fn identity() -> Identity {
-    Identity { vehicle: "v".into(), boot: "b".into() }
+    Identity { vehicle: "v1".into(), boot: "boot".into() }
 }
 
 /// The desk of the only link, which is up.
