@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outrider::event::{Body, Class, Identity};
 use outrider::outbox::Outbox;
-use outrider::uplink::{GatewayConfig, LinkState, MqttConfig, TopicTemplate, UplinkConfig};
+use outrider::uplink::{GatewayConfig, LinkState, MqttConfig, NetworkConfig, TopicTemplate, UplinkConfig};
 use tempfile::TempDir;
 
 use crate::fixture::{self, Running, arrivals, config, fill, first_arrivals, hasty, outbox, telemetry};
@@ -242,4 +242,29 @@ fn under_a_new_name_everything_is_said_anew_and_nothing_goes_under_the_old_one()
     for name in ["v1", "p-2", "p-3"] {
         assert!(log.contains(&format!("as agent-{name} ")), "{log}");
     }
+}
+
+#[test]
+fn a_network_that_is_not_for_a_class_leaves_it_in_the_outbox() {
+    let place = Place::make();
+    let outbox = outbox(4);
+    for class in Class::ALL {
+        fill(&outbox, class, 0..40);
+    }
+    let classes = [true, true, false, false, false];
+    let network = |interface: &str| NetworkConfig {
+        interface: interface.into(),
+        bytes_per_day: None,
+        bytes_per_s: None,
+        classes,
+    };
+    let networks = vec![network("none*"), network("lo")];
+    let mut uplink = Running::all(UplinkConfig { networks, ..quick(vec![place.gateway("first")]) }, &outbox);
+    wait_until("what may go", || outbox.lock().unwrap().held().len() == 3 * 40);
+    // At the end nothing waits for it either, though there would be a lot of time.
+    uplink.stop();
+    assert_eq!(arrivals(&place.subscriber).iter().filter(|arrival| arrival.class == "alert").count(), 40);
+    assert_eq!(outbox.lock().unwrap().held().len(), 3 * 40);
+    let _rest = Running::all(quick(vec![place.gateway("first")]), &outbox);
+    wait_until("the rest, over a free network", || outbox.lock().unwrap().is_empty());
 }

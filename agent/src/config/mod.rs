@@ -24,7 +24,7 @@ pub(crate) use gateway::url;
 
 use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, HealthSpec, Mode};
 use crate::event::Class;
-use crate::outbox::OutboxConfig;
+use crate::outbox::{NETWORKS, OutboxConfig};
 use crate::privacy::PrivacySpec;
 use crate::source::sim::ScheduledFault;
 use crate::source::socketcan::Listen;
@@ -247,6 +247,8 @@ impl Config {
         let places: Vec<Arc<str>> = uplink.gateways.iter().filter_map(|gateway| gateway.region.clone()).collect();
         let privacy = privacy::privacy(&reader, &raw.privacy, &catalog, &places, &mut warnings)?;
         uplink.audiences = privacy.audiences();
+        uplink.networks = gateway::networks(&reader, &raw.networks)?;
+        uplink.network_note = outbox.as_ref().map(|outbox| outbox.dir.join(NETWORKS));
         Ok(Self {
             vehicle: id.as_str().into(),
             source,

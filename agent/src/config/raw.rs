@@ -25,6 +25,8 @@ pub(super) struct Raw {
     pub(super) uplink: gateway::RawUplink,
     #[serde(rename = "gateway", default)]
     pub(super) gateways: Vec<gateway::RawGateway>,
+    #[serde(rename = "network", default)]
+    pub(super) networks: Vec<gateway::RawNetwork>,
     #[serde(default)]
     pub(super) privacy: privacy::Raw,
 }

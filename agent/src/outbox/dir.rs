@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{OutboxError, head};
+use super::{NETWORKS, OutboxError, head};
 
 const LOCK: &str = "lock";
 /// Quarantined generations kept for whoever wants to look into the damage.
@@ -94,7 +94,11 @@ impl Dir {
                 listing.generations.push(id);
             } else if let Some(id) = id("quarantine-") {
                 listing.quarantined.push(id);
-            } else if *name != *LOCK && *name != *head::TEMPORARY && !head::COPIES.contains(&&*name) {
+            } else if *name != *LOCK
+                && *name != *head::TEMPORARY
+                && !head::COPIES.contains(&&*name)
+                && name.split('.').next() != Some(NETWORKS)
+            {
                 tracing::warn!(file = %entry.path().display(), "not a file of the outbox; left alone");
             }
         }

@@ -47,6 +47,9 @@ pub use store::SledOutbox;
 
 use crate::event::{Class, ClockFix, Event, Identity, LossCause, Regions};
 
+/// The links' note of what networks have carried, in the outbox's directory.
+pub(crate) const NETWORKS: &str = "networks";
+
 /// Some events of one class with consecutive places in that class, as one record on disk and one message on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {

@@ -33,7 +33,7 @@ use crate::model::Meter;
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::privacy::Privacy;
 use crate::source::{Source, SourceError};
-use crate::uplink::{GatewayError, LinkMonitor, LinkSnapshot, UplinkConfig, Uplinks, Waker};
+use crate::uplink::{GatewayError, LinkMonitor, LinkSnapshot, NetworkMonitor, UplinkConfig, Uplinks, Waker};
 use clock::Clocks;
 use timeline::Timeline;
 use writer::{Queue, Writer};
@@ -42,6 +42,8 @@ use writer::{Queue, Writer};
 const BATCH: usize = 256;
 /// Counters that changed are told at most this often, nanoseconds of the engine's time.
 const COUNTERS_NS: u64 = 60_000_000_000;
+/// What networks with a budget carry is told at least so often.
+const NETWORKS_NS: u64 = 3_600_000_000_000;
 /// Population stability index from which an input has drifted away from the training data.
 const DRIFT: f64 = 0.25;
 /// How long the source may wait for frames: also how soon a stop is noticed.
@@ -126,7 +128,7 @@ pub enum RunError {
 /// When the source fails or the parts cannot be started. Everything is drained and closed before it returns.
 pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     let (shutdown, shut) = tokio::sync::oneshot::channel::<()>();
-    let Threads { queue, writer, uplink, waker } = match start(&mut parts, shut) {
+    let Threads { queue, writer, uplink, waker, networks } = match start(&mut parts, shut) {
         Ok(threads) => threads,
         Err(error) => {
             // No event was taken. Left open, the outbox would report the numbers that it has reserved as a loss.
@@ -148,12 +150,14 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
         outbox: parts.outbox.clone(),
         disk: [0; 2],
         monitors: parts.monitors.clone(),
+        networks,
         meters: std::mem::take(&mut parts.meters),
         events: 0,
         frames: 0,
         first_ns: 0,
         told: [0; 7],
         told_ns: 0,
+        told_all_ns: 0,
     };
     let driven = drive(&mut parts, &mut shell, stop);
     let Shell { queue, events, frames, first_ns, .. } = shell;
@@ -188,21 +192,24 @@ struct Threads {
     writer: JoinHandle<()>,
     uplink: Option<JoinHandle<()>>,
     waker: Waker,
+    networks: Vec<Arc<NetworkMonitor>>,
 }
 
 fn start(parts: &mut Parts, shut: tokio::sync::oneshot::Receiver<()>) -> Result<Threads, RunError> {
     let waker = Waker::new();
     let config = std::mem::take(&mut parts.uplink);
+    let mut networks = Vec::new();
     let uplink = if config.gateways.is_empty() {
         None
     } else {
         let uplinks = Uplinks::new(config, &parts.identity)?;
+        networks.extend_from_slice(uplinks.networks());
         let (outbox, waker, monitors) = (parts.outbox.clone(), waker.clone(), parts.monitors.clone());
         Some(spawn("uplink", move || send(uplinks, outbox, waker, monitors, shut))?)
     };
     let (queue, writer) = Writer::new(parts.outbox.clone(), waker.clone(), parts.source.is_live());
     let writer = spawn("writer", move || writer.run())?;
-    Ok(Threads { queue, writer, uplink, waker })
+    Ok(Threads { queue, writer, uplink, waker, networks })
 }
 
 /// The uplink's thread.
@@ -242,6 +249,7 @@ struct Shell {
     /// Whether the disk refuses, and KiB written, when last looked at.
     disk: [u64; 2],
     monitors: Vec<Arc<LinkMonitor>>,
+    networks: Vec<Arc<NetworkMonitor>>,
     meters: Vec<(Arc<str>, Arc<Meter>)>,
     events: u64,
     frames: u64,
@@ -249,6 +257,8 @@ struct Shell {
     /// The counters in the last event, and when that was.
     told: [u64; 7],
     told_ns: u64,
+    /// When the counters were told, be they the same.
+    told_all_ns: u64,
 }
 
 impl Shell {
@@ -263,13 +273,20 @@ impl Shell {
             "link_unclaimed",
             "queue_overflow",
         ];
-        (self.told, self.told_ns) = (self.counters(bad_lines), now_ns);
+        (self.told, self.told_ns, self.told_all_ns) = (self.counters(bad_lines), now_ns, now_ns);
         let mut counters: Vec<(Arc<str>, u64)> = NAMES.map(Arc::from).into_iter().zip(self.told).collect();
         // That alone is no news.
         for (name, meter) in &self.meters {
             let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
             counters.push((format!("model.{name}.us_max").into(), micros(meter.longest())));
             counters.push((format!("model.{name}.us_p99").into(), micros(meter.p99())));
+        }
+        for network in &self.networks {
+            let name = &network.interface;
+            counters.push((format!("network.{name}.kib").into(), network.used() >> 10));
+            if let Some(left) = network.left() {
+                counters.push((format!("network.{name}.left_kib").into(), u64::try_from(left >> 10).unwrap_or(0)));
+            }
         }
         let counters = NameMap::new(counters);
         let body = Body::Agent(AgentState { state, version: env!("CARGO_PKG_VERSION"), counters });
@@ -289,7 +306,10 @@ impl Shell {
     /// True when the counters have changed and it is time to say so.
     fn has_news(&mut self, bad_lines: u64, now_ns: u64) -> bool {
         // The clock may have been set back.
-        self.told_ns = self.told_ns.min(now_ns);
+        (self.told_ns, self.told_all_ns) = (self.told_ns.min(now_ns), self.told_all_ns.min(now_ns));
+        if !self.networks.is_empty() && now_ns - self.told_all_ns >= NETWORKS_NS {
+            return true;
+        }
         now_ns - self.told_ns >= COUNTERS_NS && {
             // Looked at once in a while only.
             self.told_ns = now_ns;

@@ -1,6 +1,7 @@
 //! What the configurations of all kinds of gateways have in common.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use thiserror::Error;
 use super::dispatch::MAX_GATEWAYS;
 use super::kafka::KafkaConfig;
 use super::mqtt::MqttConfig;
+use super::network::NetworkConfig;
 use super::topic::TopicError;
 use crate::event::Regions;
 
@@ -159,6 +161,12 @@ pub struct UplinkConfig {
     pub drain_timeout: Duration,
     /// So many days before a certificate or a revocation list ends, `certificate` events begin to say so; 0: never.
     pub certificate_warning_days: u32,
+    /// Networks with budgets; over others there is no bound.
+    pub networks: Vec<NetworkConfig>,
+    /// Where it is noted what is left of their budgets.
+    pub network_note: Option<PathBuf>,
+    /// How often it is looked which way leads to a gateway.
+    pub roam_check: Duration,
     /// How often it is looked whether certificates and keys have changed.
     pub credentials_check: Duration,
 }
@@ -173,6 +181,9 @@ impl Default for UplinkConfig {
             failback_after: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(5),
             certificate_warning_days: 30,
+            networks: Vec::new(),
+            network_note: None,
+            roam_check: Duration::from_secs(15),
             credentials_check: Duration::from_secs(60),
         }
     }

@@ -104,6 +104,8 @@ pub(crate) struct Delivery {
     passed_by: [bool; 5],
     /// By class rank: when that was.
     swept: [Option<Instant>; 5],
+    /// When the network may carry again what it now may not.
+    opens: Option<Instant>,
 }
 
 impl Delivery {
@@ -120,6 +122,7 @@ impl Delivery {
             suspects: 0,
             passed_by: [false; 5],
             swept: [None; 5],
+            opens: None,
         }
     }
 
@@ -138,7 +141,7 @@ impl Delivery {
     /// Nothing is left to send or to settle until `deadline`, as far as is known: a class that rests longer is not
     /// waited for. After [`Self::wake`] it is not known before the next [`Self::next`].
     pub(crate) fn drained(&self, deadline: Instant) -> bool {
-        self.schedule.drained(deadline)
+        self.schedule.drained(deadline, self.opens)
     }
 
     /// How many messages may be in flight now where the connection allows `window`.
@@ -148,7 +151,8 @@ impl Delivery {
 
     /// When a class that now is held may go on.
     pub(crate) fn next_release(&self, now: Instant) -> Option<Instant> {
-        self.schedule.next_release(now)
+        let opens = self.opens.filter(|_| self.schedule.is_barred());
+        [self.schedule.next_release(now), opens].into_iter().flatten().min()
     }
 
     /// The next message, at most `room` bytes by class rank. `None`: nothing now.
@@ -159,10 +163,14 @@ impl Delivery {
         monitor: &LinkMonitor,
         now: Instant,
     ) -> Option<Message> {
+        let permits = desk.permits(now);
+        self.schedule.open(permits.open);
+        self.opens = permits.again;
         loop {
             let class = self.schedule.next(now)?;
             if let Some(message) = self.waiting[class.rank()].pop_front() {
                 self.schedule.sent(class, now);
+                desk.handed(message.part.payload.len());
                 let high = &mut self.high_water[class.rank()];
                 monitor.handed(&message, message.part.first_seq <= *high);
                 *high = (*high).max(message.part.last_seq);

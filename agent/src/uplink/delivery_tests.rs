@@ -5,6 +5,7 @@ use crate::event::{Body, Event, Identity, NameMap, Signals};
 use crate::memory_outbox::MemoryOutbox;
 use crate::uplink::dispatch::{Dispatch, Terms};
 use crate::uplink::hub::Hub;
+use crate::uplink::network::Networks;
 
 const ROOMY: [usize; 5] = [1_000_000; 5];
 
@@ -24,8 +25,10 @@ fn identity() -> Identity {
 fn alone(outbox: &Arc<Mutex<MemoryOutbox>>) -> Desk<MemoryOutbox> {
     let now = Instant::now();
     let terms = Terms { classes: [true; 5], region: None };
+    let networks = Networks::new(Vec::new(), Vec::new(), None);
     let dispatch = Dispatch::new(vec![terms], [1; 5], (Duration::ZERO, Duration::ZERO), &[], now);
-    let desk = Hub::new(Arc::clone(outbox), dispatch, vec![Arc::new(LinkMonitor::new("test"))], identity()).desk(0);
+    let desk =
+        Hub::new(Arc::clone(outbox), dispatch, vec![Arc::new(LinkMonitor::new("test"))], identity(), networks).desk(0);
     desk.up(now);
     desk
 }

@@ -3,7 +3,7 @@
 //! When it changes who carries what, no link hands over anything before all that are up have had everything settled that
 //! they have in flight: an event is not on two ways at once, and order holds across the change.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::custody::{Custody, Outcome};
 use super::dispatch::{Dispatch, Places};
 use super::link::LinkMonitor;
+use super::network::{Networks, Permits, Way};
 use crate::event::{Class, Identity, Regions};
 use crate::outbox::{Batch, Outbox, OutboxError, lock};
 
@@ -33,6 +34,7 @@ pub(crate) struct Hub<O: ?Sized> {
     monitors: Vec<Arc<LinkMonitor>>,
     state: RefCell<State>,
     changed: watch::Sender<()>,
+    networks: Rc<Networks>,
     /// Who sends, as far as the links know.
     identity: watch::Sender<Identity>,
 }
@@ -57,19 +59,20 @@ impl<O: Outbox + ?Sized> Hub<O> {
         dispatch: Dispatch,
         monitors: Vec<Arc<LinkMonitor>>,
         identity: Identity,
+        networks: Rc<Networks>,
     ) -> Rc<Self> {
         let at = vec![(0, false); dispatch.len()];
         let (plan, custody) = (dispatch.plan(Instant::now()), Custody::default());
         let state =
             State { due: dispatch.next_change(Instant::now()), dispatch, custody, plan, told: 0, version: 0, at };
         let (changed, identity) = (watch::Sender::new(()), watch::Sender::new(identity));
-        Rc::new(Self { outbox, monitors, state: RefCell::new(state), changed, identity })
+        Rc::new(Self { outbox, monitors, state: RefCell::new(state), changed, networks, identity })
     }
 
     /// The place where the link of that number works.
     pub(crate) fn desk(self: &Rc<Self>, gateway: usize) -> Desk<O> {
         let (changed, identity) = (self.changed.subscribe(), self.identity.subscribe());
-        Desk { changed, identity, hub: Rc::clone(self), gateway }
+        Desk { changed, identity, way: Rc::default(), hub: Rc::clone(self), gateway }
     }
 
     /// Looks whether it has changed who carries what.
@@ -113,6 +116,8 @@ pub(crate) struct Desk<O: ?Sized> {
     gateway: usize,
     changed: watch::Receiver<()>,
     identity: watch::Receiver<Identity>,
+    /// The way that the link takes.
+    way: Rc<Cell<Way>>,
 }
 
 impl<O: Outbox + ?Sized> Desk<O> {
@@ -181,6 +186,21 @@ impl<O: Outbox + ?Sized> Desk<O> {
             return Turn::Wait;
         }
         if std::mem::replace(&mut state.at[self.gateway].1, true) { Turn::Go } else { Turn::GoAnew }
+    }
+
+    /// The way that the link takes.
+    pub(crate) fn way(&self) -> &Rc<Cell<Way>> {
+        &self.way
+    }
+
+    /// Which classes may go over it now.
+    pub(crate) fn permits(&self, now: Instant) -> Permits {
+        self.hub.networks.permits(self.way.get(), now)
+    }
+
+    /// So many bytes were handed over.
+    pub(crate) fn handed(&self, bytes: usize) {
+        self.hub.networks.handed(self.way.get(), bytes);
     }
 
     /// The first batch of `class` beyond `after`.

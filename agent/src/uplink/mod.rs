@@ -15,6 +15,7 @@
 //! * `payload` turns a batch into messages that fit; pure.
 //! * `delivery` joins both to the desk and settles each batch once; no network.
 //! * `mqtt` and `kafka` carry messages; only they name the client libraries.
+//! * `network` knows what a metered network may carry today, and what it has carried.
 //! * `tls` says whom to trust and proves who we are, for both.
 //! * `run` drives the links; `link` tells the rest of the agent how each does.
 //!
@@ -31,6 +32,7 @@ mod hub;
 mod kafka;
 mod link;
 mod mqtt;
+pub mod network;
 mod payload;
 mod run;
 mod schedule;
@@ -48,6 +50,7 @@ pub use kafka::{Compression, KafkaConfig, Sasl, SaslMechanism};
 pub use link::{LinkMonitor, LinkSnapshot, LinkState};
 pub(crate) use mqtt::subscribe;
 pub use mqtt::{MqttConfig, MqttVersion};
+pub use network::{NetworkConfig, NetworkMonitor};
 pub use run::Uplinks;
 pub use tls::{TlsConfig, TlsError};
 pub use topic::{TopicError, TopicTemplate};

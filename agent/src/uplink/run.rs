@@ -1,6 +1,7 @@
 //! Runs the links to all gateways, on one thread: each connects when it is wanted, sends what is its own, and waits after
 //! a failure.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use super::hub::{Desk, Hub};
 use super::kafka::KafkaGateway;
 use super::link::LinkMonitor;
 use super::mqtt::MqttGateway;
+use super::network::{NetworkMonitor, Networks, Way};
 use super::tls::{Credentials, Expiry};
 use super::{Bell, Listener, Waker};
 use crate::event::clock::FLOOR_NS;
@@ -38,6 +40,7 @@ pub struct Uplinks {
     config: UplinkConfig,
     gateways: Vec<Gateway>,
     identity: Identity,
+    networks: Vec<Arc<NetworkMonitor>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub(crate) struct Ctx<'a, O: ?Sized> {
     pub(crate) monitor: &'a LinkMonitor,
     pub(crate) listener: Listener,
     pub(crate) shutdown: Shutdown,
-    /// Certificates or keys have changed and can be used.
+    /// Certificates or keys have changed and can be used, or another network leads to the gateway.
     pub(crate) renewed: Bell,
     pub(crate) drain_timeout: Duration,
 }
@@ -65,7 +68,7 @@ pub(crate) enum End {
     Shutdown,
     /// It was not wanted any more.
     Released,
-    /// Certificates have changed.
+    /// Certificates have changed, or there is another network.
     Renewed,
     /// By itself.
     Lost(Loss),
@@ -129,13 +132,21 @@ impl Gateway {
         })
     }
 
-    /// The host that is connected to first, and what with; `None` without TLS.
+    /// The host that is connected to first.
+    fn host(&self) -> &str {
+        match self {
+            Self::Mqtt(gateway) => gateway.host(),
+            Self::Kafka(gateway) => gateway.host(),
+        }
+    }
+
+    /// That host, and what it is connected to with; `None` without TLS.
     fn credentials(&self) -> Option<(String, Arc<Credentials>)> {
-        let (host, credentials) = match self {
-            Self::Mqtt(gateway) => (gateway.host(), gateway.credentials()),
-            Self::Kafka(gateway) => (gateway.host(), gateway.credentials()),
+        let credentials = match self {
+            Self::Mqtt(gateway) => gateway.credentials(),
+            Self::Kafka(gateway) => gateway.credentials(),
         };
-        Some((host.to_owned(), credentials?))
+        Some((self.host().to_owned(), credentials?))
     }
 }
 
@@ -149,7 +160,8 @@ impl Uplinks {
         let gateway =
             |gateway: &GatewayConfig| Gateway::new(gateway, identity).map_err(|error| GatewayError::of(gateway, error));
         let gateways = config.gateways.iter().map(gateway).collect::<Result<_, _>>()?;
-        Ok(Self { config, gateways, identity: identity.clone() })
+        let networks = config.networks.iter().map(|network| Arc::new(NetworkMonitor::new(network))).collect();
+        Ok(Self { config, gateways, identity: identity.clone(), networks })
     }
 
     /// A monitor for each gateway, in their order; and what they report, for events.
@@ -157,6 +169,11 @@ impl Uplinks {
         let (sender, reports) = sync_channel(REPORTS);
         let monitor = |gateway: &GatewayConfig| Arc::new(LinkMonitor::new(&*gateway.name).reporting(sender.clone()));
         (config.gateways.iter().map(monitor).collect(), reports)
+    }
+
+    /// What each network carries, in the order of the configuration.
+    pub fn networks(&self) -> &[Arc<NetworkMonitor>] {
+        &self.networks
     }
 
     /// Checks that certificates and keys can be read and used now. They are read again for each connection: a file
@@ -194,14 +211,21 @@ impl Uplinks {
             failback_after,
             drain_timeout,
             certificate_warning_days,
+            networks,
+            network_note,
+            roam_check,
             credentials_check,
         } = self.config;
         let terms = configs.iter().map(|c| Terms { classes: c.classes, region: c.region.clone() }).collect();
         let times = (failover_after, failback_after);
         let dispatch = Dispatch::new(terms, copies, times, &audiences, Instant::now());
-        let hub = Hub::new(outbox, dispatch, monitors.clone(), self.identity);
+        let networks = Networks::new(networks, self.networks, network_note);
+        let hub = Hub::new(outbox, dispatch, monitors.clone(), self.identity, Rc::clone(&networks));
         let (ask, asked) = watch::channel(false);
         let links = tokio::task::LocalSet::new();
+        if !networks.is_empty() {
+            links.spawn_local(Rc::clone(&networks).watch(Shutdown(asked.clone())));
+        }
         for (i, ((gateway, config), monitor)) in self.gateways.into_iter().zip(configs).zip(monitors).enumerate() {
             let (hub, listener, shutdown) = (Rc::clone(&hub), waker.listen(), Shutdown(asked.clone()));
             let (renewal, renewed) = watch::channel(());
@@ -211,18 +235,25 @@ impl Uplinks {
                     host,
                     credentials,
                     monitor: monitor.clone(),
-                    renewal,
+                    renewal: renewal.clone(),
                     every: credentials_check,
                     warning: i64::from(certificate_warning_days) * DAY_S,
                 };
                 links.spawn_local(watch.run(shutdown.clone()));
             }
+            let desk = hub.desk(i);
+            let roam = (!networks.is_empty()).then(|| {
+                let (networks, host, way) = (Rc::clone(&networks), gateway.host().to_owned(), Rc::clone(desk.way()));
+                Rc::new(Roam { networks, host, way, renewal, every: roam_check })
+            });
+            if let Some(roam) = roam.clone() {
+                links.spawn_local(roam.run(shutdown.clone()));
+            }
             links.spawn_local(async move {
                 let delivery = Delivery::new(config.payload(), config.backoff_min, config.backoff_max);
-                let desk = hub.desk(i);
                 drop(hub);
                 let ctx = Ctx { desk, delivery, monitor: &monitor, listener, shutdown, renewed, drain_timeout };
-                drive(gateway, &config, ctx).await;
+                drive(gateway, &config, ctx, roam).await;
             });
         }
         let stop = async {
@@ -281,8 +312,44 @@ impl Watch {
     }
 }
 
+/// Looks which way leads to a gateway.
+struct Roam {
+    networks: Rc<Networks>,
+    host: String,
+    /// The way that the link takes.
+    way: Rc<Cell<Way>>,
+    /// Rung when there is another.
+    renewal: watch::Sender<()>,
+    every: Duration,
+}
+
+impl Roam {
+    /// Takes note of the way that there is now. True: it is another one than before.
+    async fn look(&self) -> bool {
+        let Some(way) = self.networks.towards(&self.host).await else { return false };
+        self.way.replace(way) != way
+    }
+
+    async fn run(self: Rc<Self>, mut shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.every) => {}
+                () = shutdown.asked() => return,
+            }
+            if self.look().await {
+                self.renewal.send_replace(());
+            }
+        }
+    }
+}
+
 /// One link, until shutdown.
-async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig, mut ctx: Ctx<'_, O>) {
+async fn drive<O: Outbox + ?Sized>(
+    mut gateway: Gateway,
+    config: &GatewayConfig,
+    mut ctx: Ctx<'_, O>,
+    roam: Option<Rc<Roam>>,
+) {
     let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
     let mut resumed: Option<Instant> = None;
     while wanted(&mut ctx).await {
@@ -297,6 +364,12 @@ async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig,
         ctx.listener.resumed.silence();
         ctx.renewed.silence();
         ctx.monitor.connecting();
+        if let Some(roam) = &roam {
+            tokio::select! {
+                _ = roam.look() => {}
+                () = ctx.shutdown.asked() => break,
+            }
+        }
         let started = Instant::now();
         let end = gateway.session(&mut ctx).await;
         ctx.monitor.in_flight(0);
@@ -304,7 +377,11 @@ async fn drive<O: Outbox + ?Sized>(mut gateway: Gateway, config: &GatewayConfig,
         let loss = match end {
             End::Shutdown => break,
             End::Released | End::Renewed => {
-                ctx.monitor.left(if matches!(end, End::Released) { "link not needed" } else { "certificates renewed" });
+                ctx.monitor.left(if matches!(end, End::Released) {
+                    "link not needed"
+                } else {
+                    "certificates or network changed"
+                });
                 backoff.reset();
                 continue;
             }

@@ -41,6 +41,8 @@ enum Gate {
 struct Lane {
     /// `first_seq` of the last batch taken; 0 before the first.
     after: u64,
+    /// The network is not to carry it now.
+    barred: bool,
     /// There was nothing beyond the cursor when it was last looked at, and nothing came since.
     idle: bool,
     /// It rests until then.
@@ -53,7 +55,7 @@ struct Lane {
 impl Lane {
     fn ready(&self, now: Instant) -> bool {
         let free = self.gate == Gate::Open || self.in_flight == 0;
-        free && !self.idle && self.held_until.is_none_or(|until| until <= now)
+        free && !self.barred && !self.idle && self.held_until.is_none_or(|until| until <= now)
     }
 }
 
@@ -181,6 +183,18 @@ impl Schedule {
             .min()
     }
 
+    /// The network carries these classes now, by class rank, and no others.
+    pub(crate) fn open(&mut self, open: [bool; 5]) {
+        for (lane, open) in self.lanes.iter_mut().zip(open) {
+            lane.barred = !open;
+        }
+    }
+
+    /// Something may be waiting in a class that the network is not to carry now.
+    pub(crate) fn is_barred(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.barred && !lane.idle)
+    }
+
     /// A new connection: whatever the outbox still holds is to be sent. Rests stay, and a probe without an answer is repeated.
     pub(crate) fn restart(&mut self) {
         for lane in &mut self.lanes {
@@ -193,10 +207,12 @@ impl Schedule {
         }
     }
 
-    /// Until `deadline` nothing is left to be sent or settled in any class, as far as is known.
-    pub(crate) fn drained(&self, deadline: Instant) -> bool {
+    /// Until `deadline` nothing is left to be sent or settled in any class, as far as is known; `opens` is when the network
+    /// may carry more.
+    pub(crate) fn drained(&self, deadline: Instant, opens: Option<Instant>) -> bool {
+        let stays_barred = opens.is_none_or(|at| at >= deadline);
         let rests = |lane: &Lane| lane.held_until.is_some_and(|until| until >= deadline);
-        self.lanes.iter().all(|lane| lane.in_flight == 0 && (lane.idle || rests(lane)))
+        self.lanes.iter().all(|lane| lane.in_flight == 0 && (lane.idle || (lane.barred && stays_barred) || rests(lane)))
     }
 }
 
@@ -284,7 +300,7 @@ mod tests {
         assert_eq!(schedule.after(Class::Alert), 6);
         schedule.restart();
         assert_eq!(schedule.after(Class::Alert), 0);
-        assert!(!schedule.drained(Instant::now()));
+        assert!(!schedule.drained(Instant::now(), None));
     }
 
     #[test]
@@ -300,7 +316,7 @@ mod tests {
         for class in Class::ALL {
             schedule.idle(class);
         }
-        assert!(schedule.drained(until));
+        assert!(schedule.drained(until, None));
         assert_eq!(schedule.next_release(now), None);
     }
 
@@ -345,9 +361,9 @@ mod tests {
         let mut schedule = Schedule::new();
         schedule.rest(Class::Alert, until);
         Class::ALL.into_iter().filter(|class| *class != Class::Alert).for_each(|class| schedule.idle(class));
-        assert!(!schedule.drained(until + Duration::from_millis(1)));
-        assert!(schedule.drained(until));
+        assert!(!schedule.drained(until + Duration::from_millis(1), None));
+        assert!(schedule.drained(until, None));
         schedule.sent(Class::Bulk, now);
-        assert!(!schedule.drained(until), "in flight");
+        assert!(!schedule.drained(until, None), "in flight");
     }
 }

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-pub(super) use raw::{Gateway as RawGateway, Uplink as RawUplink};
+pub(super) use raw::{Gateway as RawGateway, Network as RawNetwork, Uplink as RawUplink};
 
 use self::url::Url;
 use super::{ConfigError, Reader};
 use crate::event::Class;
 use crate::uplink::tls::TlsError;
 use crate::uplink::{
-    Compression, GatewayConfig, KafkaConfig, MqttConfig, MqttVersion, PayloadFormat, Protocol, Sasl, SaslMechanism,
-    Secret, TopicTemplate, UplinkConfig, is_loopback,
+    Compression, GatewayConfig, KafkaConfig, MqttConfig, MqttVersion, NetworkConfig, PayloadFormat, Protocol, Sasl,
+    SaslMechanism, Secret, TopicTemplate, UplinkConfig, is_loopback,
 };
 
 /// Secrets are a line of text.
@@ -56,6 +56,38 @@ pub(super) fn uplink(reader: &Reader, raw: &RawUplink, gateways: &[RawGateway]) 
         config.copies[class.rank()] = usize::try_from(number).unwrap_or(1);
     }
     Ok(config)
+}
+
+/// Networks with budgets.
+pub(super) fn networks(reader: &Reader, raw: &[RawNetwork]) -> Result<Vec<NetworkConfig>, ConfigError> {
+    let network = |raw: &RawNetwork| {
+        let name = raw.interface.get_ref();
+        let stem = name.strip_suffix('*').unwrap_or(name);
+        // 15 characters is what a Linux interface's name may have.
+        if name.is_empty() || name.len() > 15 || stem.contains(['*', '/', ':', ' ']) {
+            let message = format!("network.interface = \"{name}\": write wwan0, or wwan* for all that begin so");
+            return Err(reader.error(&raw.interface, message));
+        }
+        let classes = match &raw.classes {
+            Some(classes) if classes.is_empty() => {
+                let message = "network.classes = []: name at least one, or leave it out for all";
+                return Err(reader.error(&raw.interface, message));
+            }
+            Some(classes) => std::array::from_fn(|rank| classes.iter().any(|class| class.rank() == rank)),
+            None => [true; 5],
+        };
+        let number = |key: &str, value: &Option<Spanned<u64>>, range| match value {
+            Some(value) => reader.in_range(&format!("network.{key}"), value, range).map(Some),
+            None => Ok(None),
+        };
+        Ok(NetworkConfig {
+            interface: name.as_str().into(),
+            bytes_per_day: number("mib_per_day", &raw.mib_per_day, 1..=16 << 20)?.map(|mib| mib << 20),
+            bytes_per_s: number("kbit_per_s", &raw.kbit_per_s, 1..=10_000_000)?.map(|kbit| kbit * 125),
+            classes,
+        })
+    };
+    raw.iter().map(network).collect()
 }
 
 /// Reads the keys of one gateway.

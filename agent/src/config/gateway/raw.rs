@@ -83,6 +83,15 @@ pub(in crate::config) struct Gateway {
     pub(super) metadata_refresh_s: Option<Spanned<u64>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Network {
+    pub(super) interface: Spanned<String>,
+    pub(super) mib_per_day: Option<Spanned<u64>>,
+    pub(super) kbit_per_s: Option<Spanned<u64>>,
+    pub(super) classes: Option<Vec<Class>>,
+}
+
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Payload {

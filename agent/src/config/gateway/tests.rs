@@ -66,3 +66,29 @@ fn mistakes_are_named() {
         assert!(error.contains(line) && error.contains(words), "{text}: {error}");
     }
 }
+
+#[test]
+fn networks_have_budgets() {
+    let good = "[[network]]\ninterface = \"wwan*\"\nmib_per_day = 50\nkbit_per_s = 256\n\
+                classes = [\"critical\", \"alert\"]\n[[network]]\ninterface = \"eth0\"\n";
+    let networks = load(good).unwrap().networks;
+    let first = NetworkConfig {
+        interface: "wwan*".into(),
+        bytes_per_day: Some(50 << 20),
+        bytes_per_s: Some(32_000),
+        classes: [true, true, false, false, false],
+    };
+    assert_eq!(networks[0], first);
+    assert_eq!((networks[1].bytes_per_day, networks[1].bytes_per_s, networks[1].classes), (None, None, [true; 5]));
+    for (bad, word) in [
+        ("interface = \"\"", "wwan*"),
+        ("interface = \"w*n\"", "wwan*"),
+        ("interface = \"an_interface_too_long\"", "wwan*"),
+        ("interface = \"a\"\nmib_per_day = 0", "from 1"),
+        ("interface = \"a\"\nkbit_per_s = 0", "from 1"),
+        ("interface = \"a\"\nclasses = []", "leave it out"),
+    ] {
+        let error = load(&format!("[[network]]\n{bad}\n")).unwrap_err();
+        assert!(error.contains(word) && error.contains(".toml:"), "{bad}: {error}");
+    }
+}
