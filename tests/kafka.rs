@@ -32,7 +32,7 @@ use outrider::event::{Body, Class, LossCause};
 use outrider::outbox::Outbox;
 use outrider::uplink::{
     Compression, GatewayConfig, KafkaConfig, LinkState, PayloadFormat, Sasl, SaslMechanism, Secret, TlsConfig,
-    TopicTemplate, UplinkConfig,
+    TopicTemplate, UplinkConfig, Waker,
 };
 use proxy::Proxy;
 use sasl::Login;
@@ -581,4 +581,31 @@ fn alerts_pass_a_backlog() {
     let mut by_class: BTreeMap<bool, Vec<u64>> = BTreeMap::new();
     order.iter().for_each(|seq| by_class.entry(*seq > 20_000).or_default().push(*seq));
     assert!(by_class.values().all(|seqs| seqs.is_sorted()));
+}
+
+/// What comes while a backlog is sent, with no idle moment, does not wait for its end.
+#[test]
+fn alerts_that_come_during_a_backlog_pass_it() {
+    let outbox = outbox(64);
+    let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
+    let (mut requests, alarm) = (0, (outbox.clone(), waker.clone()));
+    let (_broker, scripted, observer) = scripted(move |_| {
+        requests += 1;
+        if requests == 5 {
+            fill(&alarm.0, Class::Alert, 0..1);
+            alarm.1.lock().unwrap().as_ref().unwrap().notify();
+        }
+        None
+    });
+    fill(&outbox, Class::Telemetry, 0..20_000);
+    let mut config = config(scripted.port);
+    config.batch_bytes = 16 << 10;
+    let mut held = waker.lock().unwrap();
+    let uplink = Running::start(config, &outbox);
+    *held = Some(uplink.waker.clone());
+    drop(held);
+    emptied(&outbox);
+    let order: Vec<u64> = seqs(&observer.consume(TOPIC));
+    let alert = order.iter().position(|seq| *seq > 20_000).unwrap();
+    assert!(order.len() == 20_001 && alert < 20_000 / 10, "{alert} of {}", order.len());
 }

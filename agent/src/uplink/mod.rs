@@ -125,6 +125,13 @@ impl Bell {
         self.0.borrow_and_update();
     }
 
+    /// Whether there was a call since this was last asked, or [`Self::rung`] returned.
+    pub(crate) fn has_rung(&mut self) -> bool {
+        let has = self.0.has_changed().unwrap_or(false);
+        self.0.borrow_and_update();
+        has
+    }
+
     /// Waits for a call; returns at once if there was one since this last returned.
     pub(crate) async fn rung(&mut self) {
         if self.0.changed().await.is_err() {

@@ -102,7 +102,7 @@ pub(crate) fn one(dir: &Path, kind: &str) -> Outcome<()> {
 }
 
 /// mosquitto that keeps what it gets until the broker at `port` is there. Its own default would drop all but 1,000 messages.
-fn bridge_settings(dir: &Path, local: u16, port: u16) -> Outcome<String> {
+pub(crate) fn bridge_settings(dir: &Path, local: u16, port: u16) -> Outcome<String> {
     let place = dir.join("bridge");
     std::fs::create_dir_all(&place)?;
     Ok(format!(
@@ -241,12 +241,12 @@ fn publish(port: u16, messages: &[Vec<u8>]) -> Outcome<()> {
 
 const TOPIC: &str = "outrider/truck-0001/alert";
 
-struct Broker {
+pub(crate) struct Broker {
     child: Child,
 }
 
 impl Broker {
-    fn start(dir: &Path, name: &str, settings: &str, port: u16) -> Outcome<Self> {
+    pub(crate) fn start(dir: &Path, name: &str, settings: &str, port: u16) -> Outcome<Self> {
         let file: PathBuf = dir.with_extension(format!("{name}.conf"));
         std::fs::write(&file, format!("{settings}log_type error\nset_tcp_nodelay true\n"))?;
         let mosquitto = if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" };
@@ -260,6 +260,10 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(broker)
+    }
+
+    pub(crate) fn pid(&self) -> String {
+        self.child.id().to_string()
     }
 
     /// Bytes that it has read, from connections above all.
@@ -279,7 +283,7 @@ impl Drop for Broker {
 }
 
 /// Seconds of the processor that a process has had.
-fn cpu(pid: &str) -> Outcome<f64> {
+pub(crate) fn cpu(pid: &str) -> Outcome<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().ok_or("no fields")?.split_whitespace().collect();
     // utime and stime, in hundredths of a second on all of today's Linux.
@@ -287,6 +291,6 @@ fn cpu(pid: &str) -> Outcome<f64> {
     Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
 
-fn free_port() -> Outcome<u16> {
+pub(crate) fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,6 +1,8 @@
 //! See `run`.
 
 mod drain;
+mod latency;
+mod links;
 mod queue;
 
 use std::error::Error;
@@ -34,6 +36,12 @@ fn main() -> Outcome<()> {
         [_, "drain", dir, kind] => drain::one(Path::new(dir), kind),
         [_, "killed", dir] => drain::killed(Path::new(dir)),
         [_, "uplink", dir, port] => drain::uplink(Path::new(dir), port),
+        [_, "links", dir] => {
+            links::table(&Path::new(dir).join("links"))?;
+            latency::table(&Path::new(dir).join("links"))
+        }
+        [_, "link", dir, to, how, events, port] => links::ours(Path::new(dir), to, how, events.parse()?, port.parse()?),
+        [_, "latency", dir, to, backlog, port] => latency::one(Path::new(dir), to, backlog.parse()?, port.parse()?),
         _ => Err("usage: queues DIRECTORY".into()),
     }
 }

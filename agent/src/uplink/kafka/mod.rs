@@ -19,6 +19,7 @@
 pub(crate) mod config;
 mod consume;
 mod fault;
+mod nodelay;
 mod partition;
 mod producer;
 mod records;

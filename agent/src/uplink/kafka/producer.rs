@@ -12,7 +12,7 @@ use rskafka::record::Record;
 use rustls::ClientConfig;
 
 use super::config::{Compression, KafkaConfig, SaslMechanism};
-use super::partition;
+use super::{nodelay, partition};
 
 /// Largest answer: the metadata of some thousand topics.
 const MAX_ANSWER: usize = 4 << 20;
@@ -94,6 +94,7 @@ impl Producer {
     /// Reads the number of partitions of all topics. Where it has changed, the vehicle's partition is another one.
     pub(super) async fn look(&mut self) -> Result<(), Error> {
         let topics = self.client.list_topics().await?;
+        nodelay::on_all_connections();
         self.looked = Instant::now();
         self.known = topics
             .into_iter()
@@ -161,6 +162,8 @@ impl Producer {
             let place = partition::of_key(self.vehicle.as_bytes(), partitions);
             let place = i32::try_from(place).unwrap_or_default();
             let client = self.client.partition_client(name, place, UnknownTopicHandling::Error).await?;
+            // The library has connected to its leader.
+            nodelay::on_all_connections();
             tracing::debug!(topic = name, partition = place, partitions, "found the vehicle's partition");
             self.topics.insert(name.to_owned(), Topic { partitions, client });
         }

@@ -106,6 +106,10 @@ impl<'a, 'c, O: Outbox + ?Sized> Session<'a, 'c, O> {
             if let Some(end) = self.is_over(now) {
                 return Err(end);
             }
+            // Between two requests of a backlog there is no idle moment: what is more important is looked for all the same.
+            if self.ctx.listener.news.has_rung() {
+                self.ctx.delivery.wake();
+            }
             if let Some(request) = self.gather(now) {
                 self.ctx.monitor.in_flight(request.messages.len() + self.queue.len());
                 match self.send(&mut producer, request).await {
