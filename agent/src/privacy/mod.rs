@@ -27,7 +27,7 @@ use thiserror::Error;
 pub use pseudonym::{KeyError, MIN_KEY_BYTES, Naming, Period, Pseudonyms};
 pub use rule::{Measure, PrivacySpec, Rule};
 
-use crate::engine::{Catalog, Engine, SignalId};
+use crate::engine::{Catalog, Engine, Function, SignalId};
 use crate::event::{Aggregate, Aggregates, Anomaly, Body, Class, Event, ModelStats, NameMap, Regions, Signals};
 
 /// Rules that contradict each other.
@@ -101,8 +101,8 @@ pub struct Privacy {
 #[derive(Debug, Default)]
 struct Model {
     terms: ByClass<Terms>,
-    /// The names of signals by features.
-    features: HashMap<Arc<str>, Arc<str>>,
+    /// By the name of a feature: the signal that it is of, and whether it has that one's unit.
+    features: HashMap<Arc<str>, (Arc<str>, bool)>,
 }
 
 impl Privacy {
@@ -123,15 +123,18 @@ impl Privacy {
         }
         for detector in engine.detectors() {
             let named = detector.spec().features.iter().map(|feature| &feature.spec).filter_map(|feature| {
-                let id = engine.catalog().find_signal(&feature.of).ok()?;
-                Some((feature.name.clone(), engine.catalog().signal_names(&[id]).pop()?))
+                let of_message = feature.function.of_times() && engine.catalog().find_message(&feature.of).is_ok();
+                let id = engine.catalog().find_signal(&feature.of).ok().filter(|_| !of_message)?;
+                let is_value =
+                    !feature.function.of_times() && !matches!(feature.function, Function::Run | Function::Valid);
+                Some((feature.name.clone(), (engine.catalog().signal_names(&[id]).pop()?, is_value)))
             });
-            let features: HashMap<_, _> = named.filter(|(_, signal)| this.signals.contains_key(signal)).collect();
+            let features: HashMap<_, _> = named.filter(|(_, (signal, _))| this.signals.contains_key(signal)).collect();
             let mut model = Model { terms: this.whole.clone(), features };
             let name = &detector.spec().finder.name;
             for (class, terms) in Class::ALL.into_iter().zip(&mut model.terms) {
                 let what = || PrivacyError::Nowhere { what: format!("the signals of model {name}").into(), class };
-                for treatments in model.features.values().filter_map(|signal| this.signals.get(signal)) {
+                for treatments in model.features.values().filter_map(|(signal, _)| this.signals.get(signal)) {
                     *terms = terms.and(&treatments.1[class.rank()].terms).ok_or_else(what)?;
                 }
             }
@@ -271,11 +274,13 @@ impl Privacy {
     fn anomaly(&self, rank: usize, anomaly: &mut Anomaly, now_ns: u64) {
         let features = self.models.get(&anomaly.model).map(|model| &model.features);
         anomaly.top.retain_mut(|contribution| {
-            if let Some(signal) = features.and_then(|features| features.get(&contribution.name)) {
+            if let Some((signal, is_value)) = features.and_then(|features| features.get(&contribution.name)) {
                 let measure = self.treatment(rank, signal).and_then(|(_, treatment)| treatment.value);
                 let told = |value: f64| match measure {
                     // Windows, lags and differences of these would tell where it was, or who.
                     Some(Measure::Latitude(_) | Measure::Longitude(..) | Measure::Pseudonym) => None,
+                    // Seconds, or a number of samples.
+                    _ if !is_value => Some(value),
                     _ => self.value(rank, signal, value, now_ns).flatten(),
                 };
                 contribution.expected = contribution.expected.and_then(told);
@@ -291,7 +296,7 @@ impl Privacy {
 
     fn model_stats(&self, rank: usize, stats: &mut ModelStats) {
         let Some(model) = self.models.get(&stats.name) else { return };
-        let dropped = |signal: &Arc<str>| {
+        let dropped = |(signal, _): &(Arc<str>, bool)| {
             self.treatment(rank, signal).is_some_and(|(_, treatment)| treatment.value == Some(Measure::Drop))
         };
         stats.inputs.retain(|input| !model.features.get(&input.name).is_some_and(dropped));

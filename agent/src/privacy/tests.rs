@@ -37,7 +37,7 @@ impl Network for Idle {
     }
 }
 
-/// With a model `m` of the features `lat_mean`, `speed`, `driver` and `rate`.
+/// With a model `m` of the features `lat_mean`, `speed`, `driver`, `rate` and `age`.
 fn engine() -> Engine {
     let feature = |name: &str, function, of: &str| ModelFeature {
         spec: FeatureSpec {
@@ -63,6 +63,7 @@ fn engine() -> Engine {
             feature("speed", Function::Value, "Speed"),
             feature("driver", Function::Value, "Car.Driver"),
             feature("rate", Function::Gap, "Car"),
+            feature("age", Function::Age, "Car.Speed"),
         ],
         score: Score::Residual(Fuse::Max),
         threshold: 1.0,
@@ -284,11 +285,13 @@ fn what_a_model_says_of_a_signal_is_treated_as_the_signal_is() {
         Rule { bucket_ns: Some(HOUR_NS), ..measured("Gps.Lat", Measure::Latitude(1000.0)) },
         restricted(&["Gps.Lat"], &["eu"]),
     ]);
-    let told = applied(&mut privacy, anomaly(&["speed", "lat_mean", "driver", "rate"])).remove(0);
+    let told = applied(&mut privacy, anomaly(&["speed", "lat_mean", "driver", "rate", "age"])).remove(0);
     let Body::Anomaly(anomaly) = &told.body else { panic!("{told:?}") };
     let top: Vec<_> = anomaly.top.iter().map(|c| (&*c.name, c.expected, c.observed)).collect();
     let exact = (Some(61.27), Some(52.516_27));
-    assert_eq!(top, [("speed", Some(60.0), Some(55.0)), ("lat_mean", None, None), ("rate", exact.0, exact.1)]);
+    let times = ["rate", "age"].map(|name| (name, exact.0, exact.1));
+    assert_eq!(top[..2], [("speed", Some(60.0), Some(55.0)), ("lat_mean", None, None)]);
+    assert_eq!(top[2..], times);
     // The model reads the latitude: whatever it says is of it.
     assert_eq!((told.regions, told.time_ns % HOUR_NS), (Regions::new(["eu"]), 0));
     assert_eq!((anomaly.since % HOUR_NS, anomaly.frame), (0, 0));

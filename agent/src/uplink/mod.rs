@@ -17,7 +17,7 @@
 //! * `mqtt` and `kafka` carry messages; only they name the client libraries.
 //! * `network` knows what a metered network may carry today, and what it has carried.
 //! * `tls` says whom to trust and proves who we are, for both.
-//! * `run` drives the links; `link` tells the rest of the agent how each does.
+//! * `run` drives the links; `lookout` says when one is better made anew; `link` tells the rest of the agent how each does.
 //!
 //! The outbox is the only truth about what is delivered: a batch leaves it when its gateway, or its gateways, have
 //! acknowledged all of it, and never before. What a connection had in flight when it ended is
@@ -31,6 +31,7 @@ mod dispatch;
 mod hub;
 mod kafka;
 mod link;
+mod lookout;
 mod mqtt;
 pub mod network;
 mod payload;

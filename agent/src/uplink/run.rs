@@ -1,7 +1,6 @@
 //! Runs the links to all gateways, on one thread: each connects when it is wanted, sends what is its own, and waits after
 //! a failure.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -16,19 +15,17 @@ use super::dispatch::{Dispatch, Terms};
 use super::hub::{Desk, Hub};
 use super::kafka::KafkaGateway;
 use super::link::LinkMonitor;
+use super::lookout::{DAY_S, Roam, Watch};
 use super::mqtt::MqttGateway;
-use super::network::{NetworkMonitor, Networks, Way};
-use super::tls::{Credentials, Expiry};
+use super::network::{NetworkMonitor, Networks};
+use super::tls::Credentials;
 use super::{Bell, Listener, Waker};
-use crate::event::clock::FLOOR_NS;
-use crate::event::{Body, Certificate, Identity};
+use crate::event::{Body, Identity};
 use crate::outbox::Outbox;
-use crate::runtime::clock::wall_ns;
 
 /// For so long after the computer has slept the gateway is tried again soon.
 const EAGER: Duration = Duration::from_secs(30);
 const EAGER_WAIT: Duration = Duration::from_millis(500);
-const DAY_S: i64 = 86_400;
 /// Reports that wait to become events, at most.
 const REPORTS: usize = 64;
 /// Nothing changes by itself: look again after this long.
@@ -265,80 +262,6 @@ impl Uplinks {
         tokio::select! {
             () = links => {}
             () = stop => {}
-        }
-    }
-}
-
-/// Looks after a gateway's certificates and keys.
-struct Watch {
-    host: String,
-    credentials: Arc<Credentials>,
-    monitor: Arc<LinkMonitor>,
-    /// Rung when they have changed and can be used.
-    renewal: watch::Sender<()>,
-    every: Duration,
-    /// Seconds before the end of one, that long a warning is due once a day.
-    warning: i64,
-}
-
-impl Watch {
-    async fn run(self, mut shutdown: Shutdown) {
-        let mut warned: Option<Instant> = None;
-        let day = Duration::from_secs(DAY_S.unsigned_abs());
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(self.every) => {}
-                () = shutdown.asked() => return,
-            }
-            if self.credentials.are_renewed(&self.host) {
-                self.renewal.send_replace(());
-            }
-            let now_ns = wall_ns();
-            // A clock that was not set would find everything good for years, or nothing.
-            if now_ns >= FLOOR_NS && warned.is_none_or(|at| at.elapsed() >= day) {
-                let now_s = i64::try_from(now_ns / 1_000_000_000).unwrap_or(i64::MAX);
-                let expiries = self.credentials.expiries();
-                for Expiry { what, name, not_after } in expiries {
-                    if not_after.saturating_sub(now_s) < self.warning {
-                        warned = Some(Instant::now());
-                        let ends = u64::try_from(not_after).unwrap_or_default().saturating_mul(1_000_000_000);
-                        let gateway = self.monitor.name().into();
-                        self.monitor
-                            .expires(Certificate { ends, name, what, gateway }, not_after.saturating_sub(now_s));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Looks which way leads to a gateway.
-struct Roam {
-    networks: Rc<Networks>,
-    host: String,
-    /// The way that the link takes.
-    way: Rc<Cell<Way>>,
-    /// Rung when there is another.
-    renewal: watch::Sender<()>,
-    every: Duration,
-}
-
-impl Roam {
-    /// Takes note of the way that there is now. True: it is another one than before.
-    async fn look(&self) -> bool {
-        let Some(way) = self.networks.towards(&self.host).await else { return false };
-        self.way.replace(way) != way
-    }
-
-    async fn run(self: Rc<Self>, mut shutdown: Shutdown) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(self.every) => {}
-                () = shutdown.asked() => return,
-            }
-            if self.look().await {
-                self.renewal.send_replace(());
-            }
         }
     }
 }
