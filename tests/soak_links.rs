@@ -131,6 +131,7 @@ fn nothing_is_lost_without_saying_so() {
             }
             Fault::StopAgent => {
                 // Without an end of its drain it waits for its gateways, whatever else happens to them.
+                running.wait_for_start();
                 running.signal("TERM");
                 std::thread::sleep(a_while);
                 running.signal("TERM");
@@ -150,6 +151,7 @@ fn nothing_is_lost_without_saying_so() {
         }
     }
     proxies.iter().for_each(heal);
+    running.wait_for_start();
     running.signal("TERM");
     running.finish();
 

@@ -81,6 +81,8 @@ pub(crate) fn shared_data() -> Option<PathBuf> {
 pub(crate) struct Agent {
     child: Child,
     log: PathBuf,
+    /// Bytes that the log had before.
+    before: usize,
 }
 
 impl Agent {
@@ -88,19 +90,29 @@ impl Agent {
     pub(crate) fn start(config: &Path) -> Self {
         let log = config.with_file_name("run.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
+        let before = usize::try_from(file.metadata().unwrap().len()).unwrap();
         let child = outrider().args(["run", "-c", arg(config)]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        Self { child, log }
+        Self { child, log, before }
     }
 
     /// As [`Self::start`], with a pipe to its standard input.
     pub(crate) fn start_with_pipe(config: &Path) -> (Self, std::process::ChildStdin) {
         let log = config.with_file_name("run.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
+        let before = usize::try_from(file.metadata().unwrap().len()).unwrap();
         let mut command = outrider();
         command.args(["run", "-c", arg(config)]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file);
         let mut child = command.spawn().unwrap();
         let pipe = child.stdin.take().unwrap();
-        (Self { child, log }, pipe)
+        (Self { child, log, before }, pipe)
+    }
+
+    /// Waits until it runs: a signal that comes sooner ends it as it ends any program.
+    pub(crate) fn wait_for_start(&mut self) {
+        crate::mosquitto::wait_until("the agent to run", || {
+            self.assert_running();
+            self.log().get(self.before..).is_some_and(|log| log.contains(" runs for vehicle "))
+        });
     }
 
     /// Sends a signal, by name.

@@ -247,6 +247,7 @@ impl Config {
         let places: Vec<Arc<str>> = uplink.gateways.iter().filter_map(|gateway| gateway.region.clone()).collect();
         let privacy = privacy::privacy(&reader, &raw.privacy, &catalog, &places, &mut warnings)?;
         uplink.audiences = privacy.audiences();
+        uplink.hide_subject = privacy.vehicle;
         uplink.networks = gateway::networks(&reader, &raw.networks)?;
         uplink.network_note = outbox.as_ref().map(|outbox| outbox.dir.join(NETWORKS));
         Ok(Self {

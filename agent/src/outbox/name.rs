@@ -44,20 +44,19 @@ impl SledOutbox {
         }
     }
 
+    /// Whether nothing waits.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.pending.iter().all(Pending::is_empty) && self.events().iter().all(|events| *events == 0)
+    }
+
     /// Takes the name that is due, if nothing waits under the one before. True: it has the name that is due.
     pub(super) fn change_name(&mut self, now_ns: u64) -> bool {
         let Some(due) = self.naming.due(now_ns) else { return true };
         if self.identity.vehicle == due {
             return true;
         }
-        let settled = self.dir.is_open()
-            && self.failing.is_none()
-            && !self.unreserved
-            && !self.unexplained
-            && self.ledger.events() == 0
-            && self.pending.iter().all(Pending::is_empty)
-            && self.events().iter().all(|events| *events == 0);
-        if !settled {
+        let sound = self.dir.is_open() && self.failing.is_none() && !self.unreserved && !self.unexplained;
+        if !sound || self.ledger.events() > 0 || !self.has_arrived() {
             return false;
         }
         // What is left on disk is acknowledged; found damaged later, it would be called lost.

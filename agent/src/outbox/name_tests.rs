@@ -157,3 +157,42 @@ fn events_for_different_places_are_in_different_records() {
     let mut outbox = open(dir.path(), naming(false), TODAY);
     check(&mut outbox);
 }
+
+/// The disk was away at the start, and what it has is under another name than what was sent meanwhile.
+#[test]
+fn names_are_not_mixed_when_the_disk_comes_late() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, aside) = (parent.path().join("outbox"), parent.path().join("aside"));
+    let mut before = open(&dir, naming(true), TODAY);
+    let first = before.current().vehicle.clone();
+    use_it(&mut before, false);
+    before.close().unwrap();
+    drop(before);
+    std::fs::rename(&dir, &aside).unwrap();
+    std::fs::write(&dir, "in the way").unwrap();
+
+    let mut outbox = open(&dir, naming(true), TODAY + DAY_NS);
+    outbox.link(true).unwrap();
+    let second = outbox.current().vehicle.clone();
+    assert_ne!(second, first);
+    let event = event(Class::Alert, 200);
+    let seq = outbox.append(&event).unwrap();
+    assert!(outbox.commit().is_err());
+    std::fs::remove_file(&dir).unwrap();
+    std::fs::rename(&aside, &dir).unwrap();
+    outbox.open_again(false);
+    assert_eq!(outbox.current().vehicle, second, "what was to be sent under it waits");
+    for class in Class::ALL {
+        for batch in batches(&mut outbox, class) {
+            assert!(memchr::memmem::find(&batch.payload, first.as_bytes()).is_none());
+            outbox.ack(class, batch.first_seq).unwrap();
+        }
+    }
+    outbox.open_again(false);
+    assert_eq!(outbox.current().vehicle, first, "now the backlog has its turn");
+    outbox.commit().unwrap();
+    // Under the old name, all numbers up to there are accounted for.
+    let audit = super::super::test_support::Audit::of(&mut outbox);
+    assert!(!audit.numbers.contains(&seq));
+    audit.prove(outbox.stat().next_seq);
+}

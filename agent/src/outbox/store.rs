@@ -297,7 +297,7 @@ impl Outbox for SledOutbox {
 
     fn close(&mut self) -> Result<(), OutboxError> {
         if !self.dir.is_open() {
-            self.open_again();
+            self.open_again(true);
         }
         // Not `commit`: that may postpone gap events.
         self.write_pending()?;

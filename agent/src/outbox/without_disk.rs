@@ -78,18 +78,20 @@ impl SledOutbox {
     pub(super) fn try_disk(&mut self) {
         if !self.dir.is_open() && self.tried.elapsed() >= self.patience {
             self.patience = (self.patience * 2).min(TRY_EVERY);
-            self.open_again();
+            self.open_again(false);
         }
     }
 
     /// Tries to open the directory, and moves there.
-    pub(super) fn open_again(&mut self) {
+    pub(super) fn open_again(&mut self, closing: bool) {
         self.tried = Instant::now();
         let path = self.dir.path().to_owned();
         let give_up = self.patience >= GIVE_UP;
         let opened = Dir::lock(&path, true)
             .and_then(|dir| Self::recover(dir, self.config, self.naming.clone(), self.latest, give_up));
         match opened {
+            // Under another name, what waits here goes first.
+            Ok(found) if found.identity != self.identity && !closing && !self.has_arrived() => {}
             Ok(found) => self.move_to(found),
             Err(error) => tracing::debug!("{error}"),
         }
@@ -102,7 +104,9 @@ impl SledOutbox {
         for class in Class::ALL {
             found.drop_pending(class, usize::MAX, LossCause::Restart);
         }
-        let unused: RangeSet = [(found.next_seq, self.jumped_to - 1)].into_iter().collect();
+        // Under another name, none of ours is known to be used.
+        let end = if found.identity == self.identity { self.jumped_to } else { self.next_seq };
+        let unused: RangeSet = [(found.next_seq, end - 1)].into_iter().collect();
         found.ledger.add(LossCause::Restart, None, &unused, None);
         found.unexplained = true;
         found.next_seq = found.next_seq.max(self.next_seq);

@@ -45,7 +45,7 @@ fn a_directory_that_does_not_open_costs_nothing_while_the_link_is_up() {
     assert!(outbox.commit().is_err());
     fs::remove_file(&dir).unwrap();
     fs::rename(&aside, &dir).unwrap();
-    outbox.open_again();
+    outbox.open_again(false);
     outbox.commit().unwrap();
     assert!(!outbox.stat().refused);
     let third = outbox.append(&event(Class::Alert, 200)).unwrap();
@@ -78,7 +78,7 @@ fn without_disk_and_link_the_least_important_goes_when_memory_is_full() {
         assert!(outbox.commit().is_err());
     }
     fs::remove_file(&dir).unwrap();
-    outbox.open_again();
+    outbox.open_again(false);
     outbox.commit().unwrap();
     let audit = Audit::of(&mut outbox);
     assert!(critical.iter().all(|seq| audit.numbers.contains(seq)));

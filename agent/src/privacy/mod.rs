@@ -132,9 +132,15 @@ impl Privacy {
             let features: HashMap<_, _> = named.filter(|(_, (signal, _))| this.signals.contains_key(signal)).collect();
             let mut model = Model { terms: this.whole.clone(), features };
             let name = &detector.spec().finder.name;
+            let conditions = detector.spec().features.iter().filter_map(|feature| {
+                let (name, _) = feature.spec.only_if.as_ref()?;
+                engine.catalog().signal_names(&[engine.catalog().find_signal(name).ok()?]).pop()
+            });
+            let read: Vec<Arc<str>> =
+                model.features.values().map(|(signal, _)| signal.clone()).chain(conditions).collect();
             for (class, terms) in Class::ALL.into_iter().zip(&mut model.terms) {
                 let what = || PrivacyError::Nowhere { what: format!("the signals of model {name}").into(), class };
-                for treatments in model.features.values().filter_map(|(signal, _)| this.signals.get(signal)) {
+                for treatments in read.iter().filter_map(|signal| this.signals.get(signal)) {
                     *terms = terms.and(&treatments.1[class.rank()].terms).ok_or_else(what)?;
                 }
             }
@@ -143,9 +149,9 @@ impl Privacy {
         if let Some(guard) = engine.guard() {
             for (id, _) in this.signals.values() {
                 let Some((bus, index)) = engine.catalog().place(*id) else { continue };
-                let bus = &engine.catalog().buses()[bus];
-                let message = bus.plan.message(bus.plan.signal(index).message);
-                this.fields.extend(guard.fields_of(&bus.name, message.id));
+                let plan = &engine.catalog().buses()[bus].plan;
+                let message = plan.signal(index).message;
+                this.fields.extend(guard.fields_of(bus, |id| plan.find(id) == Some(message)));
             }
         }
         Ok(this)
@@ -210,6 +216,10 @@ impl Privacy {
             Body::ModelStats(ref mut stats) => {
                 self.model_stats(rank, stats);
                 let terms = self.terms_of_model(rank, &stats.name);
+                out(told(event, &terms));
+            }
+            Body::Model(ref state) => {
+                let terms = self.terms_of_model(rank, &state.name);
                 out(told(event, &terms));
             }
             _ => out(told(event, &self.whole[rank].clone())),

@@ -333,3 +333,39 @@ fn rounding_leaves_no_dust() {
         assert_eq!(round(value, step), rounded);
     }
 }
+
+/// In J1939 a frame has the address of its sender, and a DBC file that of nobody.
+#[test]
+fn what_a_profile_says_of_a_message_with_a_rule_comes_without_values() {
+    let dbc = "VERSION \"\"\nBU_: A\nBO_ 2566844926 CCVS: 8 A\n SG_ Speed : 8|16@1+ (0.00390625,0) [0|250] \"km/h\" A\n\
+               BO_ 256 Other: 8 A\n SG_ N : 8|16@1+ (1,0) [0|65535] \"\" A\n\
+               BA_DEF_ BO_ \"VFrameFormat\" ENUM \"StandardCAN\",\"ExtendedCAN\",\"reserved\",\"J1939PG\";\n\
+               BA_DEF_DEF_ \"VFrameFormat\" \"StandardCAN\";\nBA_ \"VFrameFormat\" BO_ 2566844926 3;\n";
+    let plan = Plan::compile(&[Database::parse("j1939.dbc", dbc.as_bytes()).unwrap()]);
+    let profile = crate::profile::test_traffic::learned(120);
+    let catalog = profile.catalog(Catalog::new(vec![Bus::new(crate::engine::ANY_BUS, plan)]));
+    let guard = crate::engine::Guard::new(&profile, &catalog).unwrap();
+    let finder = guard.finder().name.clone();
+    let health = HealthSpec { period_ns: HOUR_NS, silent_factor: 5, silent_min_ns: HOUR_NS };
+    let speed = catalog.find_signal("CCVS.Speed").unwrap();
+    let engine = Engine::new(catalog, health, Vec::new(), Vec::new()).with_guard(guard);
+    let rules = vec![Rule { signals: vec![speed], value: Some(Measure::Drop), ..rule(&[]) }];
+    let spec = PrivacySpec { rules, ..PrivacySpec::default() };
+    let mut privacy = Privacy::new(&spec, &engine).unwrap();
+    assert!(!privacy.fields.is_empty(), "the sender's frames are the message's");
+
+    let mut of = |name: &str| {
+        let mut event = anomaly(&[name]);
+        let Body::Anomaly(anomaly) = &mut event.body else { panic!("an anomaly") };
+        anomaly.model = finder.clone();
+        let told = applied(&mut privacy, event).remove(0);
+        let Body::Anomaly(anomaly) = told.body else { panic!("an anomaly") };
+        anomaly.top[0].observed
+    };
+    let field = format!("{}x", of_first(&spec, &engine));
+    assert_eq!((of(&field), of("0x200.byte1")), (None, Some(52.516_27)));
+}
+
+fn of_first(spec: &PrivacySpec, engine: &Engine) -> Arc<str> {
+    Privacy::new(spec, engine).unwrap().fields[0].clone()
+}

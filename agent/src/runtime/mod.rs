@@ -339,14 +339,14 @@ impl Shell {
     }
 
     fn send(&mut self, mut event: Event) {
-        if let Body::ModelStats(stats) = &event.body {
-            log_stats(stats);
-        }
         if self.is_live {
             event.clock = Some(self.timeline.clock(event.time_ns));
         }
         let Self { queue, events, .. } = self;
-        let mut send = |event| {
+        let mut send = |event: Event| {
+            if let Body::ModelStats(stats) = &event.body {
+                log_stats(stats);
+            }
             *events += 1;
             queue.send(event);
         };

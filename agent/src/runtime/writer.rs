@@ -28,6 +28,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// How long events wait for what is before them to arrive, so that the vehicle can change its name; and when that is tried
 /// again, at first and at last.
 const RENAME_PAUSE: Duration = Duration::from_secs(1);
+/// More than so many do not arrive within that.
+const RENAME_DEPTH: u64 = 2000;
 const RENAME_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 /// A disk that fails for days must not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(600);
@@ -208,8 +210,9 @@ impl Writer {
         let committed = lock(&self.outbox).commit();
         self.log(committed.err());
         self.waker.notify();
+        let far = lock(&self.outbox).stat().depth() > RENAME_DEPTH;
         while !lock(&self.outbox).take_name(now_ns) {
-            if began.elapsed() >= RENAME_PAUSE {
+            if far || began.elapsed() >= RENAME_PAUSE {
                 self.rename = (began + self.rename.1, (self.rename.1 * 2).min(RENAME_AGAIN.1));
                 return;
             }

@@ -167,6 +167,8 @@ pub struct UplinkConfig {
     pub network_note: Option<PathBuf>,
     /// How often it is looked which way leads to a gateway.
     pub roam_check: Duration,
+    /// The vehicle goes by a pseudonym: events do not say whose its certificate is.
+    pub hide_subject: bool,
     /// How often it is looked whether certificates and keys have changed.
     pub credentials_check: Duration,
 }
@@ -184,6 +186,7 @@ impl Default for UplinkConfig {
             networks: Vec::new(),
             network_note: None,
             roam_check: Duration::from_secs(15),
+            hide_subject: false,
             credentials_check: Duration::from_secs(60),
         }
     }

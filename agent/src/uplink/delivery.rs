@@ -33,6 +33,9 @@ use crate::outbox::{Batch, Outbox};
 
 /// How long to leave a class alone when the outbox could not read it.
 const READ_RETRY: Duration = Duration::from_secs(5);
+/// So many batches that this link does not carry are passed by, then others have their turn.
+const PASS_AT_ONCE: u32 = 64;
+const PASS_PAUSE: Duration = Duration::from_millis(5);
 /// How often what this link does not carry is looked through again.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long a limit counts that was learnt from refusals: gateways get mended.
@@ -151,7 +154,7 @@ impl Delivery {
 
     /// When a class that now is held may go on.
     pub(crate) fn next_release(&self, now: Instant) -> Option<Instant> {
-        let opens = self.opens.filter(|_| self.schedule.is_barred());
+        let opens = self.opens.filter(|at| *at > now && self.schedule.is_barred());
         [self.schedule.next_release(now), opens].into_iter().flatten().min()
     }
 
@@ -166,6 +169,7 @@ impl Delivery {
         let permits = desk.permits(now);
         self.schedule.open(permits.open);
         self.opens = permits.again;
+        let mut passed = 0;
         loop {
             let class = self.schedule.next(now)?;
             if let Some(message) = self.waiting[class.rank()].pop_front() {
@@ -184,6 +188,10 @@ impl Delivery {
                     } else {
                         self.schedule.advance(class, batch.first_seq);
                         self.passed_by[class.rank()] = true;
+                        passed += 1;
+                        if passed % PASS_AT_ONCE == 0 {
+                            self.schedule.hold(class, now + PASS_PAUSE);
+                        }
                     }
                 }
                 // With all settled, what has come behind the cursor meanwhile is looked for, too: a disk that came back

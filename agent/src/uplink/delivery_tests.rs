@@ -23,8 +23,12 @@ fn identity() -> Identity {
 
 /// The desk of the only link, which is up.
 fn alone(outbox: &Arc<Mutex<MemoryOutbox>>) -> Desk<MemoryOutbox> {
+    carrying(outbox, [true; 5])
+}
+
+fn carrying(outbox: &Arc<Mutex<MemoryOutbox>>, classes: [bool; 5]) -> Desk<MemoryOutbox> {
     let now = Instant::now();
-    let terms = Terms { classes: [true; 5], region: None };
+    let terms = Terms { classes, region: None };
     let networks = Networks::new(Vec::new(), Vec::new(), None);
     let dispatch = Dispatch::new(vec![terms], [1; 5], (Duration::ZERO, Duration::ZERO), &[], now);
     let desk =
@@ -373,4 +377,23 @@ fn what_appears_behind_the_cursor_is_sent_once_all_is_settled() {
     f.delivery.wake();
     assert_eq!(f.next(1000), None);
     assert!(f.drained());
+}
+
+#[test]
+fn what_is_for_others_is_passed_by_in_parts() {
+    let mut f = Fixture::new(1);
+    f.desk = carrying(&f.outbox, [true, true, true, false, true]);
+    let many = usize::try_from(3 * PASS_AT_ONCE).unwrap();
+    f.append(Class::Telemetry, &vec![10; many]);
+    f.delivery.wake();
+    let before = f.outbox.lock().unwrap().reads;
+    assert!(f.next(1_000_000).is_none());
+    let reads = f.outbox.lock().unwrap().reads - before;
+    assert!(reads < u64::from(PASS_AT_ONCE) + 10, "{reads}");
+    let again = f.delivery.next_release(f.now).unwrap();
+    assert!(again <= f.now + PASS_PAUSE);
+    // An alert that comes meanwhile need not wait for the rest.
+    f.append(Class::Alert, &[10]);
+    f.delivery.wake();
+    assert_eq!(f.next(1_000_000).map(|message| message.class), Some(Class::Alert));
 }

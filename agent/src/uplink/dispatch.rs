@@ -24,6 +24,9 @@ use crate::event::{Class, Regions};
 /// Most gateways that a configuration may name.
 pub(crate) const MAX_GATEWAYS: usize = 16;
 
+/// Different sets of regions that are known, at most.
+const MAX_AUDIENCES: usize = 64;
+
 /// A set of gateways, by their places in the order of preference.
 pub(crate) type Places = u16;
 
@@ -126,6 +129,15 @@ impl Dispatch {
             let served = better.iter().filter(|(terms, link)| terms.allow(class, regions) && serves(link)).count();
             terms.allow(class, regions) && served < self.copies[class.rank()]
         })
+    }
+
+    /// There are events that may go to these regions only. True: that was not known.
+    pub(crate) fn learn(&mut self, regions: &Regions) -> bool {
+        let is_new = self.audiences.len() < MAX_AUDIENCES && !self.audiences.iter().flatten().any(|of| of == regions);
+        if is_new {
+            self.audiences.push(Some(regions.clone()));
+        }
+        is_new
     }
 
     fn kinds(&self) -> impl Iterator<Item = (Class, Option<&Regions>)> {

@@ -113,3 +113,17 @@ fn times_are_spread() {
     assert!(at[0] >= 5.0 && at[999] <= 15.0);
     assert!((at[100] - 6.0).abs() < 0.7 && (at[900] - 14.0).abs() < 0.7, "evenly: {} {}", at[100], at[900]);
 }
+
+#[test]
+fn the_gateway_for_events_that_nobody_announced_is_wanted_when_they_are_found() {
+    let now = Instant::now();
+    let mut d = dispatch(&[everything("us"), everything("mars")], 1, now);
+    d.up(0, now);
+    assert!(!d.wanted(1, now));
+    assert!(d.learn(&regions("mars")) && !d.learn(&regions("mars")));
+    assert!(d.wanted(1, now));
+    for n in 0..1000 {
+        d.learn(&regions(&format!("r{n}")));
+    }
+    assert_eq!(d.audiences.len(), MAX_AUDIENCES);
+}

@@ -131,6 +131,7 @@ impl<O: Outbox + ?Sized> Desk<O> {
 
     /// The connection has ended.
     pub(crate) fn down(&self, now: Instant) {
+        self.hub.networks.closed(self.way.get());
         let state = &mut *self.hub.state.borrow_mut();
         state.dispatch.down(self.gateway, now);
         self.hub.look(state, now);
@@ -226,7 +227,12 @@ impl<O: Outbox + ?Sized> Desk<O> {
 
     /// Whether this link is to send the batch.
     pub(crate) fn carries(&self, batch: &Batch, now: Instant) -> bool {
-        let state = self.hub.state.borrow();
+        let state = &mut *self.hub.state.borrow_mut();
+        // Stored when other rules held.
+        if batch.regions.as_ref().is_some_and(|regions| state.dispatch.learn(regions)) {
+            self.hub.look(state, now);
+            self.hub.changed.send_replace(());
+        }
         let name = (batch.class.rank(), batch.first_seq, batch.last_seq);
         let places = state.dispatch.carriers(batch.class, batch.regions.as_ref(), now);
         places & 1 << self.gateway != 0 && !state.custody.has(self.gateway, name)

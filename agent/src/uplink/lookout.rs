@@ -26,6 +26,7 @@ pub(super) struct Watch {
     /// Rung when they have changed and can be used.
     pub(super) renewal: watch::Sender<()>,
     pub(super) every: Duration,
+    pub(super) hide_subject: bool,
     /// Seconds before the end of one, that long a warning is due once a day.
     pub(super) warning: i64,
 }
@@ -52,6 +53,8 @@ impl Watch {
                         warned = Some(Instant::now());
                         let ends = u64::try_from(not_after).unwrap_or_default().saturating_mul(1_000_000_000);
                         let gateway = self.monitor.name().into();
+                        // The vehicle's own has its name.
+                        let name = if self.hide_subject && what == "cert_file" { String::new() } else { name };
                         self.monitor
                             .expires(Certificate { ends, name, what, gateway }, not_after.saturating_sub(now_s));
                     }

@@ -211,6 +211,7 @@ impl Uplinks {
             networks,
             network_note,
             roam_check,
+            hide_subject,
             credentials_check,
         } = self.config;
         let terms = configs.iter().map(|c| Terms { classes: c.classes, region: c.region.clone() }).collect();
@@ -234,6 +235,7 @@ impl Uplinks {
                     monitor: monitor.clone(),
                     renewal: renewal.clone(),
                     every: credentials_check,
+                    hide_subject,
                     warning: i64::from(certificate_warning_days) * DAY_S,
                 };
                 links.spawn_local(watch.run(shutdown.clone()));

@@ -182,12 +182,12 @@ impl Guard {
         &self.finder
     }
 
-    /// How the names begin that contributions give to the fields of the message `id` of `bus`, and to what moves together
-    /// with them.
-    pub fn fields_of(&self, bus: &str, id: CanId) -> Vec<Arc<str>> {
+    /// How the names begin that contributions give to the fields of a message of the engine's bus, and to what moves together
+    /// with them. `is_it` says whether frames with an identifier are that message's: in J1939 those of many senders are.
+    pub fn fields_of(&self, bus: usize, is_it: impl Fn(CanId) -> bool) -> Vec<Arc<str>> {
         let mut found = Vec::new();
-        for (b, bus) in self.buses.iter().enumerate().filter(|(_, of)| *of.name == *bus || self.buses.len() == 1) {
-            for (number, _) in bus.plan.messages().iter().enumerate().filter(|(_, message)| message.id == id) {
+        if let Some((b, bus)) = self.routes[bus].and_then(|b| Some((b, self.buses.get(b)?))) {
+            for (number, _) in bus.plan.messages().iter().enumerate().filter(|(_, message)| is_it(message.id)) {
                 found.push(format!("{}.", bus.names[number]).into());
                 let related = self.pairs.iter().filter(|pair| pair.is_of(b, number));
                 found.extend(related.map(|pair| pair.name.clone()));

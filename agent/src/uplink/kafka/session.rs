@@ -110,6 +110,7 @@ impl<'a, 'c, O: Outbox + ?Sized> Session<'a, 'c, O> {
             if self.ctx.listener.news.has_rung() {
                 self.ctx.delivery.wake();
             }
+            self.renewed |= self.ctx.renewed.has_rung();
             if let Some(request) = self.gather(now) {
                 self.ctx.monitor.in_flight(request.messages.len() + self.queue.len());
                 match self.send(&mut producer, request).await {

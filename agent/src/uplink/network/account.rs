@@ -90,6 +90,11 @@ impl Account {
         self.left = self.left.max(-number(self.config.bytes_per_day.unwrap_or(0)));
     }
 
+    /// A connection has ended: what it has sent since it was last measured will not be measured any more.
+    pub(crate) fn closed(&mut self) {
+        self.estimated = 0.0;
+    }
+
     pub(crate) fn permits(&mut self, now: Instant) -> Permits {
         self.fill(now);
         let mut permits = Permits::ALL;
@@ -218,6 +223,16 @@ mod tests {
         let before = account.left();
         account.measured(410_000, 0, now);
         assert_eq!((before, account.left()), (Some(648_576), Some(638_576)));
+    }
+
+    #[test]
+    fn what_a_connection_sent_at_its_end_stays_charged() {
+        let now = Instant::now();
+        let mut account = Account::new(config(Some(MIB), None), now);
+        account.handed(100_000);
+        account.closed();
+        (0..40).for_each(|_| account.measured(0, 0, now));
+        assert_eq!(account.left(), Some(948_576));
     }
 
     #[test]

@@ -160,6 +160,15 @@ impl Networks {
         }
     }
 
+    /// A connection over it has ended.
+    pub(crate) fn closed(&self, Way(network): Way) {
+        if let Some(network) = network
+            && let Some(account) = self.accounts.borrow_mut().get_mut(network)
+        {
+            account.closed();
+        }
+    }
+
     /// Measures what the networks carry, until shutdown.
     pub(crate) async fn watch(self: Rc<Self>, mut shutdown: Shutdown) {
         let (mut seen, mut noted, mut told) = (HashMap::new(), Instant::now(), false);
