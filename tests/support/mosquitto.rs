@@ -78,7 +78,9 @@ impl Mosquitto {
 
     /// Whether it accepts connections.
     fn launch(&mut self) -> bool {
-        let log = File::options().create(true).append(true).open(self.dir.join("mosquitto.log")).unwrap();
+        let path = self.dir.join("mosquitto.log");
+        let log = File::options().create(true).append(true).open(&path).unwrap();
+        let before = usize::try_from(log.metadata().unwrap().len()).unwrap();
         let mut child = Command::new(program("mosquitto", "mosquitto"))
             .arg("-c")
             .arg(self.dir.join("mosquitto.conf"))
@@ -93,8 +95,10 @@ impl Mosquitto {
             }
             let listening = [self.port, self.observer_port];
             let answers = listening.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
-            // Somebody else may have answered while it gave up.
-            if answers && child.try_wait().unwrap().is_none() {
+            // Somebody else may answer while it gives up: it says itself when it has its ports.
+            let runs =
+                std::fs::read(&path).is_ok_and(|text| memchr::memmem::find(&text[before..], b" running").is_some());
+            if answers && runs {
                 self.child = Some(child);
                 return true;
             }
