@@ -180,7 +180,10 @@ fn names_are_not_mixed_when_the_disk_comes_late() {
     assert!(outbox.commit().is_err());
     std::fs::remove_file(&dir).unwrap();
     std::fs::rename(&aside, &dir).unwrap();
-    outbox.open_again(false);
+    // However often it is tried: each opening would leave a gap event behind.
+    let before = std::fs::read(dir.join("head")).unwrap();
+    (0..5).for_each(|_| outbox.open_again(false));
+    assert_eq!(std::fs::read(dir.join("head")).unwrap(), before);
     assert_eq!(outbox.current().vehicle, second, "what was to be sent under it waits");
     for class in Class::ALL {
         for batch in batches(&mut outbox, class) {

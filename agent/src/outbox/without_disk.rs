@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::dir::Dir;
+use super::head::Head;
 use super::ranges::RangeSet;
 use super::store::{BLOCK, SledOutbox};
 use super::{OutboxConfig, OutboxError};
@@ -86,15 +87,23 @@ impl SledOutbox {
     pub(super) fn open_again(&mut self, closing: bool) {
         self.tried = Instant::now();
         let path = self.dir.path().to_owned();
+        if !closing && !self.has_arrived() && self.is_under_another_name() {
+            // What waits here goes first. Nothing is opened: each opening would reserve numbers, and explain them.
+            return;
+        }
         let give_up = self.patience >= GIVE_UP;
         let opened = Dir::lock(&path, true)
             .and_then(|dir| Self::recover(dir, self.config, self.naming.clone(), self.latest, give_up));
         match opened {
-            // Under another name, what waits here goes first.
-            Ok(found) if found.identity != self.identity && !closing && !self.has_arrived() => {}
             Ok(found) => self.move_to(found),
             Err(error) => tracing::debug!("{error}"),
         }
+    }
+
+    /// Whether what is on the disk has another name than what waits here.
+    fn is_under_another_name(&self) -> bool {
+        let stored = Head::load(self.dir.path()).ok().flatten();
+        self.naming.due(0).is_some() && stored.is_some_and(|head| head.name != self.head.name)
     }
 
     fn move_to(&mut self, mut found: Self) {
