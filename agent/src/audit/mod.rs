@@ -19,6 +19,7 @@ use self::delay::Delays;
 use self::ranges::Ranges;
 pub use self::report::Report;
 use crate::event::Class;
+use crate::privacy::{LATER_NAMES_FROM, PSEUDONYM};
 
 /// Why the input could not be audited.
 #[derive(Debug, Error)]
@@ -128,6 +129,12 @@ impl VehicleAudit {
     /// The lowest number that arrived.
     pub fn lowest(&self) -> u64 {
         self.received.first()
+    }
+
+    /// Where its numbers begin, when they are asked for from `first` on.
+    fn start(&self, name: &str, first: Option<u64>) -> u64 {
+        let is_later_name = name.starts_with(PSEUDONYM) && self.lowest() >= LATER_NAMES_FROM;
+        first.filter(|first| *first != 1 || !is_later_name).unwrap_or_else(|| self.lowest())
     }
 
     /// Ranges of numbers from `first` on that neither arrived nor are explained.
@@ -266,12 +273,12 @@ impl Audit {
     }
 
     /// True when, from number `first` on (`None`: from the lowest that arrived), nothing is missing without explanation and
-    /// the order was kept.
+    /// the order was kept. Of a pseudonym that is not its vehicle's first one, 1 stands for the lowest, too.
     pub fn is_complete(&self, first: Option<u64>) -> bool {
-        let complete = |vehicle: &VehicleAudit| {
-            vehicle.holes(first.unwrap_or_else(|| vehicle.lowest())).is_empty() && vehicle.out_of_order() == 0
+        let complete = |(name, vehicle): (&String, &VehicleAudit)| {
+            vehicle.holes(vehicle.start(name, first)).is_empty() && vehicle.out_of_order() == 0
         };
-        !self.vehicles.is_empty() && self.vehicles.values().all(complete)
+        !self.vehicles.is_empty() && self.vehicles.iter().all(complete)
     }
 
     /// What comes from now on comes from another place: order holds within each.

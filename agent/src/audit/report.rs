@@ -21,7 +21,7 @@ impl fmt::Display for Report<'_> {
             return writeln!(f, "no events");
         }
         for (name, vehicle) in &self.audit.vehicles {
-            let first = self.first.unwrap_or_else(|| vehicle.lowest());
+            let first = vehicle.start(name, self.first);
             let holes = vehicle.holes(first);
             let missing: u64 = holes.iter().map(|(a, b)| b - a + 1).sum();
             writeln!(

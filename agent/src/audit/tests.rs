@@ -175,3 +175,21 @@ fn order_holds_within_each_source() {
     assert!(audit.is_complete(Some(1)));
     assert_eq!(audit.vehicles["v"].duplicates(), 1);
 }
+
+/// A vehicle under its second pseudonym: the numbers before it are not missing, one of its own is.
+#[test]
+fn a_later_pseudonym_begins_where_its_numbers_do() {
+    let event = |name: &str, seq: u64| {
+        let identity = Identity { vehicle: name.into(), boot: "b".into() };
+        let body = Body::Agent(AgentState { state: "started", version: "0", counters: NameMap::new(Vec::new()) });
+        let mut bytes = Vec::new();
+        Event::new(1, Class::Status, body).encode(&identity, seq, &mut bytes).unwrap();
+        bytes
+    };
+    let far = LATER_NAMES_FROM + 4711;
+    assert!(audit(&[event("p-1", 1), event("p-2", far), event("p-2", far + 1)]).is_complete(Some(1)));
+    assert!(!audit(&[event("p-2", far), event("p-2", far + 2)]).is_complete(Some(1)));
+    assert!(!audit(&[event("p-1", 2)]).is_complete(Some(1)), "its first name");
+    assert!(!audit(&[event("truck", far)]).is_complete(Some(1)), "no pseudonym");
+    assert!(!audit(&[event("p-2", far)]).is_complete(Some(2)), "asked for");
+}

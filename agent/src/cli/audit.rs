@@ -23,7 +23,8 @@ pub(super) struct AuditArgs {
     /// mqtts:// for what a broker passes on from now on; kafka://HOST,HOST/TOPIC or kafkas:// for what a topic holds.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// The first number that should be there; without it 1, and for an MQTT subscription the lowest that comes.
+    /// The first number that should be there; without it 1 (under a later pseudonym the lowest), and for an MQTT
+    /// subscription the lowest that comes.
     #[arg(long, value_name = "SEQ")]
     from: Option<u64>,
     /// Files and standard input: events arrive as they are read, so that their delays are known.

@@ -11,10 +11,10 @@ use super::pending::Pending;
 use super::store::{BLOCK, SledOutbox};
 use crate::event::Identity;
 use crate::event::clock::FLOOR_NS;
+use crate::privacy::LATER_NAMES_FROM;
 
-/// Numbers jump by this to twice this: less than that many events has no name, and 2^53, which JSON readers need, is reached
-/// after 65,000 names.
-const JUMP: u64 = 1 << 36;
+/// Numbers jump by this to twice this: 2^53, which JSON readers need, is reached after 65,000 names.
+const JUMP: u64 = LATER_NAMES_FROM;
 
 impl SledOutbox {
     /// Who sends what is here.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use pseudonym::{KeyError, MIN_KEY_BYTES, Naming, Period, Pseudonyms};
+pub use pseudonym::{KeyError, LATER_NAMES_FROM, MIN_KEY_BYTES, Naming, PSEUDONYM, Period, Pseudonyms};
 pub use rule::{Measure, PrivacySpec, Rule};
 
 use crate::engine::{Catalog, Engine, Function, SignalId};

@@ -14,6 +14,10 @@ use crate::event::Identity;
 
 /// Fewest bytes of a key: as many as the hash has (RFC 2104, section 3).
 pub const MIN_KEY_BYTES: usize = 32;
+/// How the name of a vehicle begins that is a pseudonym.
+pub const PSEUDONYM: &str = "p-";
+/// Numbers of a name that is not the vehicle's first one begin beyond this: less than that many events has no name.
+pub const LATER_NAMES_FROM: u64 = 1 << 36;
 /// Bits of a hash that stand for a number: as many as a double holds, and JSON readers take.
 const NUMBER_BITS: u32 = 52;
 /// Bytes of a hash that stand for a name.
@@ -81,7 +85,7 @@ impl Pseudonyms {
     }
 
     fn vehicle(&self, period: Period, vehicle: &str) -> Arc<str> {
-        format!("p-{}", hex(&self.hash(period, &[b"vehicle", vehicle.as_bytes()]))).into()
+        format!("{PSEUDONYM}{}", hex(&self.hash(period, &[b"vehicle", vehicle.as_bytes()]))).into()
     }
 
     fn boot(&self, name: &str, boot: &str) -> Arc<str> {
