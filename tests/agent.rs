@@ -11,6 +11,8 @@ mod agent;
 mod mosquitto;
 #[path = "support/proxy.rs"]
 mod proxy;
+#[path = "agent_reload.rs"]
+mod reload;
 #[path = "agent_starts.rs"]
 mod starts;
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use can_decoders::{Database, Frame, Plan};
 use memory_outbox::MemoryOutbox;
+use outrider::config;
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
     Bus, Catalog, Detector, Engine, FeatureSpec, Finder, Function, Fuse, HealthSpec, ModelFeature, ModelSpec, Network,
@@ -24,7 +25,7 @@ use outrider::event::{Class, Event, Identity};
 use outrider::runtime::{Parts, run};
 use outrider::source::sim::{DBC, SimConfig, Simulation};
 use outrider::source::{Progress, Source, SourceError};
-use outrider::uplink::{UplinkConfig, Uplinks};
+use outrider::uplink::{Monitors, UplinkConfig};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
@@ -149,18 +150,15 @@ fn features_are_the_same_live_and_in_a_recording() {
             seen.lock().unwrap().insert(engine.now_ns() / PERIOD * PERIOD, values);
         }
     });
-    let (monitors, reports) = Uplinks::monitors(&UplinkConfig::default());
     let parts = Parts {
         identity: Identity { vehicle: "v".into(), boot: "b".into() },
         source: Box::new(Live { frames: drive().into_iter().peekable(), since: Instant::now() }),
-        engine: engine(),
-        refused: Vec::new(),
-        meters: Vec::new(),
+        live: config::Live { engine: engine(), refused: Vec::new(), meters: Vec::new() },
         privacy: None,
         outbox: Arc::new(Mutex::new(MemoryOutbox::new(10))),
         uplink: UplinkConfig::default(),
-        monitors,
-        reports,
+        monitors: Monitors::default(),
+        changes: None,
         observer: Some(observer),
     };
     run(parts, &AtomicBool::new(false)).unwrap();

@@ -68,6 +68,70 @@ fn every_frame_of_two_flooded_buses_is_counted() {
     assert_eq!((one.sent(), two.sent()), (COUNT.into(), COUNT.into()));
 }
 
+/// A flood on two buses while the configuration changes again and again: other signals, filters, buffers, one bus more and one
+/// less. Every frame of the bus that stays goes through one engine or the other.
+#[test]
+fn a_new_configuration_loses_no_frame() {
+    const COUNT: u32 = 30_000;
+    let (one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(one.0, SMALL, ""), &[one.0]);
+    let mut flood = Command::new("cangen")
+        .args([one.0, "-g", "0.3", "-n", &COUNT.to_string(), "-L", "8"])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let is = |event: &Arrival, state: &str| event.kind == "agent" && text(event, &["state"]) == Some(state);
+    let rounds = [
+        bus(two.0, SMALL, "") + &bus(one.0, SMALL, "receive_buffer_kib = 4096"),
+        bus(one.0, SMALL, "") + "[[collect]]\nname = \"all\"\nsignals = [\"*\"]\nperiod_ms = 100\n",
+        bus(one.0, SMALL, "forward_xl = true") + &bus("kv9", SMALL, ""),
+        bus(one.0, SMALL, ""),
+    ];
+    for (round, what) in rounds.iter().enumerate() {
+        stage.config(what);
+        agent.signal("HUP");
+        wait_until("a reload", || stage.events().iter().filter(|event| is(event, "reloaded")).count() == round + 1);
+    }
+    assert!(flood.try_wait().unwrap().is_none(), "frames came all the time");
+    assert!(flood.wait().unwrap().success());
+    // What the engines before had counted when they ended, and what the last one has.
+    let total = |events: &[Arrival], name: &str| {
+        let (mut sum, mut last) = (0, 0);
+        for event in events {
+            if event.kind == "health" {
+                last = number(event, &["buses", "kv0", name]).unwrap_or(0);
+            } else if is(event, "reloaded") {
+                sum += std::mem::take(&mut last);
+            }
+        }
+        sum + last
+    };
+    wait_until("all frames", || total(&stage.events(), "frames") >= COUNT.into());
+    let events = stage.complete(agent);
+    assert_eq!(total(&events, "frames"), u64::from(COUNT));
+    assert!(events.iter().all(|event| event.kind != "blind" || text(event, &["bus"]) != Some("kv0")));
+}
+
+/// The kernel's filter of an open socket changes with the configuration.
+#[test]
+fn a_filter_goes_with_its_configuration() {
+    let vcan = Vcan::new("kv0");
+    let mut stage = Stage::new();
+    let agent = stage.listen(&bus(vcan.0, SMALL, "only_known = true"), &[vcan.0]);
+    sh("cansend kv0 7AB#01");
+    for (more, frames) in [("", 1), ("only_known = true", 0)] {
+        let before = stage.log().matches("is in force").count();
+        stage.config(&bus(vcan.0, SMALL, more));
+        agent.signal("HUP");
+        wait_until("the reload", || stage.log().matches("is in force").count() > before);
+        sh("cansend kv0 7AB#01 && cansend kv0 100#11EE0F140001FF9C");
+        let heard = |event: &Arrival| number(event, &["buses", "kv0", "frames"]) == Some(1 + frames);
+        stage.wait_for("the frames that are let through", |event| event.kind == "health" && heard(event));
+    }
+    stage.complete(agent);
+}
+
 /// The agent is held up while there is more on one bus than on the other: it catches up with both, and loses nothing.
 #[test]
 fn a_backlog_is_worked_off() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use outrider::event::{Body, Class, Event, Identity, NameMap, Signals};
 use outrider::outbox::Outbox;
-use outrider::uplink::{GatewayConfig, LinkMonitor, MqttConfig, TopicTemplate, UplinkConfig, Uplinks, Waker};
+use outrider::uplink::{GatewayConfig, LinkMonitor, Monitors, MqttConfig, TopicTemplate, UplinkConfig, Uplinks, Waker};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -60,7 +60,7 @@ impl Running {
 
     pub(crate) fn all(config: UplinkConfig, outbox: &Arc<Mutex<MemoryOutbox>>) -> Self {
         let identity = Identity { vehicle: "v1".into(), boot: "boot".into() };
-        let (monitors, reports) = Uplinks::monitors(&config);
+        let Monitors { links: monitors, reports, .. } = Monitors::new(&config);
         let uplinks = Uplinks::new(config, &identity).unwrap();
         let waker = Waker::new();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -27,12 +27,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use outrider::config::Config;
+use outrider::config::{Config, Live};
 use outrider::event::Identity;
 use outrider::outbox::SledOutbox;
 use outrider::runtime::{self, Parts, clock};
 use outrider::source;
-use outrider::uplink::{LinkSnapshot, Uplinks};
+use outrider::uplink::{LinkSnapshot, Monitors};
 
 use options::Options;
 use scenario::Scenario;
@@ -58,13 +58,14 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let scenario = Scenario::new(options)?;
     let config = Config::parse(&dir.path().join("demo.toml"), &scenario.config(dir.path(), link.port)?)?;
 
-    let engine = config.engine.build()?;
+    let live = Live { engine: config.engine.build()?, refused: Vec::new(), meters: Vec::new() };
     let identity = Identity { vehicle: config.vehicle.clone(), boot: clock::boot_id() };
     let place = config.outbox.as_ref().ok_or("the demo's configuration has no outbox")?;
     let outbox = Arc::new(Mutex::new(SledOutbox::open(&place.dir, place.config, identity.clone(), clock::wall_ns())?));
     let source_config = config.source.as_ref().ok_or("the demo's configuration has no source")?;
-    let source = source::open(source_config, engine.catalog())?;
-    let (monitors, reports) = Uplinks::monitors(&config.uplink);
+    let source = source::open(source_config, live.engine.catalog())?;
+    let monitors = Monitors::new(&config.uplink);
+    let links = monitors.links.clone();
     let view = Arc::new(view::Shared::default());
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -74,14 +75,12 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let parts = Parts {
         identity,
         source,
-        engine,
-        meters: Vec::new(),
-        refused: Vec::new(),
+        live,
         privacy: None,
         outbox: outbox.clone(),
         uplink: config.uplink,
-        monitors: monitors.clone(),
-        reports,
+        monitors,
+        changes: None,
         observer: Some(view.observer(&scenario)),
     };
     let started = Instant::now();
@@ -104,7 +103,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
             stop.store(true, Ordering::Relaxed);
         }
         let stat = outrider::outbox::Outbox::stat(&*outrider::outbox::lock(&outbox));
-        screen.draw(&view, &stat, &LinkSnapshot::sum(&monitors), &subscriber.progress(), passed)?;
+        screen.draw(&view, &stat, &LinkSnapshot::sum(&links), &subscriber.progress(), passed)?;
         std::thread::sleep(Duration::from_millis(100));
     }
     screen.close()?;

@@ -6,7 +6,11 @@ use super::*;
 use crate::event::{AgentState, Blind, BlindCause, Body, Event, Gap, Identity, LossCause, NameMap};
 
 fn event(class: Class, seq: u64) -> Vec<u8> {
-    encode(class, Body::Agent(AgentState { state: "started", version: "0", counters: NameMap::new(Vec::new()) }), seq)
+    encode(
+        class,
+        Body::Agent(AgentState { state: "started", reason: None, version: "0", counters: NameMap::new(Vec::new()) }),
+        seq,
+    )
 }
 
 fn gap(ranges: &[(u64, u64)], seq: u64) -> Vec<u8> {
@@ -181,7 +185,12 @@ fn order_holds_within_each_source() {
 fn a_later_pseudonym_begins_where_its_numbers_do() {
     let event = |name: &str, seq: u64| {
         let identity = Identity { vehicle: name.into(), boot: "b".into() };
-        let body = Body::Agent(AgentState { state: "started", version: "0", counters: NameMap::new(Vec::new()) });
+        let body = Body::Agent(AgentState {
+            state: "started",
+            reason: None,
+            version: "0",
+            counters: NameMap::new(Vec::new()),
+        });
         let mut bytes = Vec::new();
         Event::new(1, Class::Status, body).encode(&identity, seq, &mut bytes).unwrap();
         bytes

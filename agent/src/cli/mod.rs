@@ -10,6 +10,7 @@ mod inputs;
 mod learn;
 mod number;
 mod outbox;
+mod reload;
 mod replay;
 mod run;
 
@@ -42,7 +43,7 @@ struct Cli {
 enum Command {
     /// Run the agent until it is told to stop or its recording ends.
     #[command(
-        after_help = "Example:\n  outrider run -c /etc/outrider/outrider.toml\n\nSIGTERM or SIGINT: send what can be sent in time, keep the rest on disk, end."
+        after_help = "Example:\n  outrider run -c /etc/outrider/outrider.toml\n\nSIGTERM or SIGINT: send what can be sent in time, keep the rest on disk, end.\nSIGHUP: take over the configuration as it is now; one that is refused changes nothing."
     )]
     Run(ConfigArg),
     /// Check a configuration, its DBC files and its models, without starting.

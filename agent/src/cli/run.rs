@@ -4,19 +4,23 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-use super::{CliError, inputs};
-use crate::config::{Config, Live};
+use super::{CliError, inputs, reload};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::event::Identity;
 use crate::outbox::SledOutbox;
 use crate::privacy::{Privacy, PrivacyError, PrivacySpec};
 use crate::runtime::{self, Parts, clock};
 use crate::source;
-use crate::uplink::Uplinks;
+use crate::uplink::{Monitors, Uplinks};
 
 pub(super) fn run(path: &Path) -> Result<(), CliError> {
+    let signal_error = |source| CliError::File { path: "signal handler".into(), source };
+    // From the first moment on: until it is taken, this signal would end the process.
+    let reloads = Signals::new([SIGHUP]).map_err(signal_error)?;
     let config = Config::load(path)?;
     inputs::warn_all(&config.warnings);
     let missing = |table: &str| CliError::Usage(format!("{}: `run` needs the table [{table}]", path.display()));
@@ -28,16 +32,16 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         // The first one stops in good order; a second one ends at once, which loses nothing that was committed.
         signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .map_err(|source| CliError::File { path: "signal handler".into(), source })?;
+            .map_err(signal_error)?;
     }
     let identity = Identity { vehicle: config.vehicle.clone(), boot: clock::boot_id() };
-    let Live { engine, refused, meters } = config.engine.build_live();
-    let privacy = privacy(&config.privacy, &engine)?;
-    for model in &refused {
+    let live = config.engine.build_live();
+    let privacy = privacy(&config.privacy, &live.engine)?;
+    for model in &live.refused {
         tracing::error!("goes on without {}: {}", model.name, model.reason);
     }
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
-    let source = source::open(source_config, engine.catalog())?;
+    let source = source::open(source_config, live.engine.catalog())?;
     let now = if source.is_live() { clock::moment() } else { clock::wall_ns().into() };
     let naming = config.privacy.naming(identity);
     let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, naming, now)?;
@@ -46,18 +50,16 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     if config.uplink.gateways.is_empty() {
         tracing::warn!("no [[gateway]]: events stay in the outbox");
     }
-    let (monitors, reports) = Uplinks::monitors(&config.uplink);
+    let changes = reload::start(path, &config, reloads)?;
     let parts = Parts {
         source,
         identity,
+        live,
         privacy,
-        engine,
-        refused,
-        meters,
         outbox: Arc::new(Mutex::new(outbox)),
+        monitors: Monitors::new(&config.uplink),
         uplink: config.uplink,
-        monitors,
-        reports,
+        changes: Some(changes),
         observer: None,
     };
     let outcome = runtime::run(parts, &stop)?;

@@ -230,8 +230,11 @@ impl Body {
 /// Body of kind `agent`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AgentState {
-    /// `started`, `running` or `stopping`.
+    /// `started`, `running`, `reloaded`, `kept` (a new configuration was refused) or `stopping`.
     pub state: &'static str,
+    /// Why, of `kept`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The agent's version.
     pub version: &'static str,
     /// What the parts around the engine dropped, refused or could not read since the start, by cause; and how long the models

@@ -27,6 +27,7 @@ fn samples() -> Vec<Event> {
     let bodies = vec![
         Body::Agent(AgentState {
             state: "started",
+            reason: None,
             version: "0.1.0",
             counters: NameMap::new(vec![("queue_overflow".into(), 7), ("bad_lines".into(), 1)]),
         }),
@@ -167,6 +168,9 @@ fn variants() -> Vec<Event> {
         match &sample.body {
             Body::Agent(agent) => {
                 with(Body::Agent(AgentState { state: "running", ..agent.clone() }));
+                with(Body::Agent(AgentState { state: "reloaded", ..agent.clone() }));
+                let reason = Some("outrider.toml:3: no such key".into());
+                with(Body::Agent(AgentState { state: "kept", reason, ..agent.clone() }));
                 with(Body::Agent(AgentState {
                     state: "stopping",
                     counters: NameMap::new(Vec::new()),

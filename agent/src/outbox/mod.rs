@@ -214,6 +214,11 @@ pub trait Outbox: Send {
         let _ = now_ns;
     }
 
+    /// Other bounds hold from the next commit on. The directory stays.
+    fn configure(&mut self, config: OutboxConfig) {
+        let _ = config;
+    }
+
     /// Who sends what is here. Changes only in [`Outbox::take_name`]; `None`: never.
     fn identity(&self) -> Option<&Identity> {
         None

@@ -265,6 +265,11 @@ impl Outbox for SledOutbox {
         Ok(())
     }
 
+    fn configure(&mut self, config: OutboxConfig) {
+        self.wear.configure(config.write_budget);
+        self.config = OutboxConfig { quota_bytes: config.quota_bytes.max(MIN_QUOTA_BYTES), ..config };
+    }
+
     fn identity(&self) -> Option<&Identity> {
         Some(self.current())
     }

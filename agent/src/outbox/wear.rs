@@ -35,6 +35,17 @@ impl Wear {
         Self { budget, left, at: Instant::now(), measure, seen, written: 0, due: [1.0; 5] }
     }
 
+    /// Another budget: no more than that is left of it, and what was overdrawn stays so.
+    pub(super) fn configure(&mut self, budget: Option<u64>) {
+        self.update();
+        self.left = match (self.budget, budget) {
+            (Some(_), Some(budget)) => self.left.clamp(-as_float(budget), as_float(budget)),
+            (None, Some(budget)) => as_float(budget),
+            (_, None) => 0.0,
+        };
+        self.budget = budget;
+    }
+
     /// Goes on with what an earlier run had left, so many seconds ago.
     pub(super) fn resume(&mut self, left: u64, seconds: u64) {
         if let Some(budget) = self.budget {

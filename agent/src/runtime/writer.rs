@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clock::{boot_ns, is_synced, wall_ns};
+use super::service::Pulse;
 use crate::event::{Class, ClockFix, Event, LossCause, clock};
-use crate::outbox::{Outbox, OutboxError, lock};
+use crate::outbox::{Outbox, OutboxConfig, OutboxError, lock};
 use crate::uplink::Waker;
 
 /// Events between the engine and the outbox, at most.
@@ -23,6 +24,8 @@ const LINGER: Duration = Duration::from_millis(250);
 const GROUP: usize = 512;
 /// After the last commit there is another: what may be stored together with more has waited long enough by then.
 const SETTLE: Duration = Duration::from_secs(6);
+/// With nothing to do, it is looked this often whether there is: a computer that is to sleep is woken the more seldom.
+const IDLE: Duration = Duration::from_secs(2);
 /// How often it is looked whether something is too old to be kept.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// How long events wait for what is before them to arrive, so that the vehicle can change its name; and when that is tried
@@ -41,11 +44,19 @@ struct Dropped {
     total: AtomicU64,
 }
 
+/// What the outbox is still to be told.
+#[derive(Default)]
+struct News {
+    /// The clock was set.
+    fix: Option<ClockFix>,
+    /// Other bounds hold.
+    bounds: Option<OutboxConfig>,
+}
+
 /// The engine's end.
 pub(super) struct Queue {
     sender: SyncSender<Event>,
-    /// The clock was set, and the outbox does not know.
-    fix: Arc<Mutex<Option<ClockFix>>>,
+    news: Arc<Mutex<News>>,
     dropped: Arc<Dropped>,
     /// Events of class bulk in the queue.
     bulk: Arc<AtomicUsize>,
@@ -84,7 +95,12 @@ impl Queue {
 
     /// The clock was set.
     pub(super) fn clock_was_set(&self, fix: ClockFix) {
-        *self.fix.lock().unwrap_or_else(PoisonError::into_inner) = Some(fix);
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).fix = Some(fix);
+    }
+
+    /// Other bounds hold for the outbox.
+    pub(super) fn bounds_changed(&self, bounds: OutboxConfig) {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).bounds = Some(bounds);
     }
 
     /// Events dropped so far.
@@ -96,11 +112,12 @@ impl Queue {
 /// The outbox's end.
 pub(super) struct Writer {
     receiver: Receiver<Event>,
-    fix: Arc<Mutex<Option<ClockFix>>>,
+    news: Arc<Mutex<News>>,
     dropped: Arc<Dropped>,
     bulk: Arc<AtomicUsize>,
     outbox: Arc<Mutex<dyn Outbox>>,
     waker: Waker,
+    pulse: Pulse,
     last_log: Option<Instant>,
     /// The last commit, unless one has followed that had nothing to do.
     unsettled: Option<Instant>,
@@ -110,21 +127,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(outbox: Arc<Mutex<dyn Outbox>>, waker: Waker, live: bool) -> (Queue, Self) {
+    pub(super) fn new(outbox: Arc<Mutex<dyn Outbox>>, waker: Waker, live: bool, pulse: Pulse) -> (Queue, Self) {
         let (sender, receiver) = sync_channel(QUEUE);
         let dropped = Arc::new(Dropped::default());
         let bulk = Arc::new(AtomicUsize::new(0));
-        let fix = Arc::new(Mutex::new(None));
-        let queue = Queue { sender, fix: fix.clone(), dropped: dropped.clone(), bulk: bulk.clone(), live };
+        let news = Arc::new(Mutex::new(News::default()));
+        let queue = Queue { sender, news: news.clone(), dropped: dropped.clone(), bulk: bulk.clone(), live };
         (
             queue,
             Self {
                 receiver,
-                fix,
+                news,
                 dropped,
                 bulk,
                 outbox,
                 waker,
+                pulse,
                 last_log: None,
                 unsettled: None,
                 clock: live.then(SteadyClock::default),
@@ -138,7 +156,8 @@ impl Writer {
         // Events appended and not yet committed, and since when.
         let (mut waiting, mut since) = (0, Instant::now());
         loop {
-            let timeout = if waiting == 0 { LINGER } else { LINGER.saturating_sub(since.elapsed()) };
+            self.pulse.beat();
+            let timeout = if waiting == 0 { IDLE } else { LINGER.saturating_sub(since.elapsed()) };
             let (mut urgent, mut critical, mut closed) = (false, false, false);
             match self.receiver.recv_timeout(timeout) {
                 Ok(event) => {
@@ -164,9 +183,14 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => closed = true,
             }
-            let fix = self.fix.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(fix) = fix {
+            let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Some(fix) = news.fix {
                 lock(&self.outbox).clock_was_set(fix);
+            }
+            if let Some(bounds) = news.bounds {
+                lock(&self.outbox).configure(bounds);
+                // Less may be kept from now on.
+                self.unsettled = Some(Instant::now());
             }
             waiting += self.explain_dropped();
             let due = urgent || closed || waiting >= GROUP || since.elapsed() >= LINGER;

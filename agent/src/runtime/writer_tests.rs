@@ -6,7 +6,11 @@ use crate::privacy::{Naming, Pseudonyms};
 
 fn event(class: Class) -> Event {
     let counters = crate::event::NameMap::new(Vec::new());
-    Event::new(1, class, Body::Agent(AgentState { state: "started", version: "0", counters }))
+    Event::new(1, class, Body::Agent(AgentState { state: "started", reason: None, version: "0", counters }))
+}
+
+fn pulse() -> Pulse {
+    Pulse::new("outbox", Duration::MAX)
 }
 
 fn outbox() -> Arc<Mutex<MemoryOutbox>> {
@@ -37,7 +41,7 @@ fn gaps(outbox: &Mutex<MemoryOutbox>) -> Vec<Gap> {
 #[test]
 fn a_full_queue_of_a_live_bus_drops_and_every_dropped_event_is_explained() {
     let outbox = outbox();
-    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), true);
+    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), true, pulse());
     // The writer does not run yet, as when the disk holds it up.
     for _ in 0..QUEUE {
         queue.send(event(Class::Telemetry));
@@ -71,7 +75,7 @@ fn a_full_queue_of_a_live_bus_drops_and_every_dropped_event_is_explained() {
 #[test]
 fn a_full_queue_holds_a_recording_up_and_nothing_is_dropped() {
     let outbox = outbox();
-    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), false);
+    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), false, pulse());
     let events = QUEUE + 1000;
     let feeder = std::thread::spawn(move || {
         for _ in 0..events {
@@ -88,7 +92,7 @@ fn a_full_queue_holds_a_recording_up_and_nothing_is_dropped() {
 #[test]
 fn a_queue_without_a_writer_counts_what_it_cannot_pass_on() {
     for live in [true, false] {
-        let (queue, writer) = Writer::new(outbox(), Waker::new(), live);
+        let (queue, writer) = Writer::new(outbox(), Waker::new(), live, pulse());
         drop(writer);
         queue.send(event(Class::Alert));
         assert_eq!(queue.overflowed(), 1);
@@ -99,7 +103,7 @@ fn a_queue_without_a_writer_counts_what_it_cannot_pass_on() {
 #[test]
 fn bulk_does_not_take_the_room_of_alerts() {
     let outbox = outbox();
-    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), true);
+    let (queue, writer) = Writer::new(outbox.clone(), Waker::new(), true, pulse());
     for _ in 0..2 * QUEUE {
         queue.send(event(Class::Bulk));
     }
@@ -154,7 +158,7 @@ fn the_name_changes_between_two_events_when_what_is_before_has_arrived() {
     let outbox = SledOutbox::open(dir.path(), OutboxConfig::new(64 << 20), naming, 21_000 * DAY_NS).unwrap();
     let first = outbox.current().vehicle.clone();
     let outbox = Arc::new(Mutex::new(outbox));
-    let (queue, mut writer) = Writer::new(outbox.clone(), Waker::new(), true);
+    let (queue, mut writer) = Writer::new(outbox.clone(), Waker::new(), true, pulse());
     lock(&outbox).append(&event(Class::Alert)).unwrap();
     // Not now: nobody takes what waits. Then not for a while.
     writer.rename(21_001 * DAY_NS);

@@ -69,6 +69,22 @@ pub trait Source: Send {
     /// Appends what is to be told beside frames since the last call.
     fn notices(&mut self, _out: &mut Vec<Notice>) {}
 
+    /// From here on frames carry the numbers of another catalog's buses, and are listened to in another way. Frames that
+    /// were taken already, with the numbers of before, are appended to `rest`, and what is still to be told of buses that are
+    /// no longer wanted to `out`. A recording goes on as it is: its buses must have the same numbers.
+    ///
+    /// # Errors
+    /// When a bus may not be listened to as asked; then all is as it was.
+    fn reconfigure(
+        &mut self,
+        _catalog: &Catalog,
+        _listen: &[socketcan::Listen],
+        _rest: &mut Vec<Frame>,
+        _out: &mut Vec<Notice>,
+    ) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// No more frames are wanted: appends those that were taken already, and what is still to be told.
     fn finish(&mut self, _rest: &mut Vec<Frame>, _out: &mut Vec<Notice>) {}
 }

@@ -52,7 +52,7 @@ pub use link::{LinkMonitor, LinkSnapshot, LinkState};
 pub(crate) use mqtt::subscribe;
 pub use mqtt::{MqttConfig, MqttVersion};
 pub use network::{NetworkConfig, NetworkMonitor};
-pub use run::Uplinks;
+pub use run::{Monitors, Uplinks};
 pub use tls::{TlsConfig, TlsError};
 pub use topic::{TopicError, TopicTemplate};
 

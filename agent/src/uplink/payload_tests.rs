@@ -24,7 +24,12 @@ fn padded(len: usize) -> Body {
 }
 
 fn started() -> Body {
-    Body::Agent(AgentState { state: "started", version: "1", counters: crate::event::NameMap::new(Vec::new()) })
+    Body::Agent(AgentState {
+        state: "started",
+        reason: None,
+        version: "1",
+        counters: crate::event::NameMap::new(Vec::new()),
+    })
 }
 
 /// Every event is in exactly one place, in order, and sizes keep to the room.

@@ -2,7 +2,7 @@
 //! a failure.
 
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,43 @@ const EAGER_WAIT: Duration = Duration::from_millis(500);
 const REPORTS: usize = 64;
 /// Nothing changes by itself: look again after this long.
 const IDLE: Duration = Duration::from_secs(3600);
+
+/// What is known of the links from outside.
+#[derive(Debug)]
+pub struct Monitors {
+    /// One for each gateway, in their order.
+    pub links: Vec<Arc<LinkMonitor>>,
+    /// What they have to tell, for events.
+    pub reports: Receiver<Body>,
+    reporter: SyncSender<Body>,
+}
+
+impl Default for Monitors {
+    fn default() -> Self {
+        let (reporter, reports) = sync_channel(REPORTS);
+        Self { links: Vec::new(), reports, reporter }
+    }
+}
+
+impl Monitors {
+    /// For the gateways of a configuration.
+    pub fn new(config: &UplinkConfig) -> Self {
+        let mut monitors = Self::default();
+        monitors.change(config);
+        monitors
+    }
+
+    /// For those of another one. A gateway that keeps its name keeps its monitor. Returns those that are gone.
+    pub fn change(&mut self, config: &UplinkConfig) -> Vec<Arc<LinkMonitor>> {
+        let mut before = std::mem::take(&mut self.links);
+        for gateway in &config.gateways {
+            let known = before.iter().position(|link| link.name() == &*gateway.name);
+            let new = || Arc::new(LinkMonitor::new(&*gateway.name).reporting(self.reporter.clone()));
+            self.links.push(known.map_or_else(new, |i| before.remove(i)));
+        }
+        before
+    }
+}
 
 /// Checked gateways, ready to run.
 #[derive(Debug)]
@@ -159,13 +196,6 @@ impl Uplinks {
         let gateways = config.gateways.iter().map(gateway).collect::<Result<_, _>>()?;
         let networks = config.networks.iter().map(|network| Arc::new(NetworkMonitor::new(network))).collect();
         Ok(Self { config, gateways, identity: identity.clone(), networks })
-    }
-
-    /// A monitor for each gateway, in their order; and what they report, for events.
-    pub fn monitors(config: &UplinkConfig) -> (Vec<Arc<LinkMonitor>>, Receiver<Body>) {
-        let (sender, reports) = sync_channel(REPORTS);
-        let monitor = |gateway: &GatewayConfig| Arc::new(LinkMonitor::new(&*gateway.name).reporting(sender.clone()));
-        (config.gateways.iter().map(monitor).collect(), reports)
     }
 
     /// What each network carries, in the order of the configuration.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use outrider::event::Class;
 use outrider::outbox::{Outbox, SledOutbox, lock};
-use outrider::uplink::{MqttConfig, TopicTemplate, UplinkConfig, Uplinks, Waker};
+use outrider::uplink::{MqttConfig, TopicTemplate, Monitors, UplinkConfig, Uplinks, Waker};
 
 use crate::queue::{self, Outrider};
 use crate::{Outcome, again, field};
@@ -166,7 +166,7 @@ pub(crate) fn uplink(dir: &Path, port: &str) -> Outcome<()> {
     let topic = TopicTemplate::parse("outrider/{vehicle}/{class}")?;
     let gateway = MqttConfig::new("127.0.0.1", port.parse()?, "truck-0001", topic).into();
     let config = UplinkConfig { gateways: vec![gateway], ..UplinkConfig::default() };
-    let (monitors, _reports) = Uplinks::monitors(&config);
+    let monitors = Monitors::new(&config);
     let uplinks = Uplinks::new(config, &queue::identity())?;
     let (cpu_s, start) = (cpu("self")?, Instant::now());
     let outbox = Arc::new(Mutex::new(Outrider::open(dir)?.into_inner()));
@@ -176,7 +176,7 @@ pub(crate) fn uplink(dir: &Path, port: &str) -> Outcome<()> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(uplinks.run(outbox.clone(), Waker::new(), monitors, emptied));
+    runtime.block_on(uplinks.run(outbox.clone(), Waker::new(), monitors.links, emptied));
     let took = start.elapsed();
     let memory = field("/proc/self/status", "VmHWM:")? as f64 / 1024.0;
     println!("{} {} {memory}", took.as_secs_f64(), cpu("self")? - cpu_s);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use can_decoders::{BusId, CanId, Database, Frame, FrameKind, Plan};
+use outrider::config::Live;
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
     Bus, Catalog, Detector, Engine, FeatureSpec, Finder, Function, Fuse, HealthSpec, ModelFeature, ModelSpec, Network,
@@ -16,7 +17,7 @@ use outrider::event::{AnomalyPhase, Body, Class, Event, LossCause};
 use outrider::outbox::{Batch, Outbox, OutboxConfig, OutboxError, OutboxStat, SledOutbox};
 use outrider::runtime::{self, Parts, clock};
 use outrider::source::{Progress, Source, SourceError};
-use outrider::uplink::{UplinkConfig, Uplinks};
+use outrider::uplink::{Monitors, UplinkConfig};
 
 use crate::drain::free_port;
 use crate::links::{broker, gateway};
@@ -64,18 +65,15 @@ pub(crate) fn one(dir: &Path, to: &str, backlog: usize, port: u16) -> Outcome<()
     let stop = Arc::new(AtomicBool::new(false));
     let outbox = Watched { outbox, told: told.clone(), stop: stop.clone(), backlog: backlog > 0 };
     let uplink = UplinkConfig { gateways: vec![gateway(to, port)?], ..UplinkConfig::default() };
-    let (monitors, reports) = Uplinks::monitors(&uplink);
     let parts = Parts {
         identity: queue::identity(),
         source: Box::new(Pulses { next: Instant::now() + Duration::from_millis(100), high: 0, told: told.clone() }),
-        engine: engine(),
-        refused: Vec::new(),
-        meters: Vec::new(),
+        live: Live { engine: engine(), refused: Vec::new(), meters: Vec::new() },
         privacy: None,
         outbox: Arc::new(Mutex::new(outbox)),
+        monitors: Monitors::new(&uplink),
         uplink,
-        monitors,
-        reports,
+        changes: None,
         observer: None,
     };
     runtime::run(parts, &stop)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use outrider::event::{Class, Event};
 use outrider::outbox::{Outbox, SledOutbox, lock};
-use outrider::uplink::{GatewayConfig, KafkaConfig, MqttConfig, TopicTemplate, UplinkConfig, Uplinks, Waker};
+use outrider::uplink::{GatewayConfig, KafkaConfig, MqttConfig, TopicTemplate, Monitors, UplinkConfig, Uplinks, Waker};
 
 use crate::drain::{Broker, bridge_settings, cpu, free_port};
 use crate::queue::{self, Outrider};
@@ -118,7 +118,7 @@ pub(crate) fn ours(dir: &Path, to: &str, how: &str, events: usize, port: u16) ->
     }
     outbox.commit()?;
     let config = UplinkConfig { gateways: vec![gateway(to, port)?], ..UplinkConfig::default() };
-    let (monitors, _reports) = Uplinks::monitors(&config);
+    let monitors = Monitors::new(&config);
     let uplinks = Uplinks::new(config, &queue::identity())?;
     let outbox = Arc::new(Mutex::new(outbox));
     let (wire, cpu_s, start) = (wire()?, cpu("self")?, Instant::now());
@@ -128,7 +128,7 @@ pub(crate) fn ours(dir: &Path, to: &str, how: &str, events: usize, port: u16) ->
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(uplinks.run(outbox.clone(), Waker::new(), monitors, emptied));
+    runtime.block_on(uplinks.run(outbox.clone(), Waker::new(), monitors.links, emptied));
     row(to, "outrider", how, events, start.elapsed(), cpu("self")? - cpu_s, self::wire()? - wire);
     Ok(())
 }

@@ -25,8 +25,8 @@ use crate::runtime::clock::{boot_ns, wall_ns};
 
 /// How often an open interface is asked how it is, and drops are told at most.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often a lost one is looked for.
-const SEARCH: Duration = Duration::from_millis(200);
+/// How often a lost one is looked for, beside each time when the kernel says that a link has changed.
+const SEARCH: Duration = Duration::from_secs(1);
 /// An interface that comes and goes is opened, and its blind times are told, no more often than this.
 const REOPEN: Duration = Duration::from_millis(800);
 /// Errors on end after which nothing more can be read. The kernel tells one for each thing that happened.
@@ -111,6 +111,44 @@ impl LiveBus {
         if let State::Open(open) = &self.state { Some(&open.socket) } else { None }
     }
 
+    /// The name of its interface.
+    pub(super) fn interface(&self) -> &str {
+        &self.options.interface
+    }
+
+    /// Whether it may be listened to in another way.
+    ///
+    /// # Errors
+    /// [`SocketCanError::NotPassive`] when it would take part in the bus and may not.
+    pub(super) fn check(&self, options: &BusOptions) -> Result<(), SocketCanError> {
+        let refused = matches!(self.state, State::Open(_)) && !may_be_opened(&self.link, options);
+        if refused { Err(SocketCanError::NotPassive { interface: options.interface.clone() }) } else { Ok(()) }
+    }
+
+    /// The same bus under another number, listened to in another way. What is open stays open.
+    pub(super) fn reconfigured(
+        mut self,
+        id: BusId,
+        options: BusOptions,
+        now: Instant,
+        notices: &mut Vec<Notice>,
+    ) -> Self {
+        (self.id, self.options) = (id, options);
+        let mut weaker = None;
+        if let State::Open(open) = &mut self.state
+            && let Err(error) = open.socket.relisten(id, &self.options.listening, |text| weaker = Some(text))
+        {
+            weaker = Some(format!("cannot be listened to as configured: {error}"));
+        }
+        if let Some(text) = weaker {
+            self.warn(now, &text);
+        }
+        // Whoever counts with the new number wants to know how it is.
+        notices.push(Notice::Report(self.report(self.lost_as.or(self.link.state), wall_ns())));
+        self.next_look = now;
+        self
+    }
+
     /// When [`Self::look`] is due.
     pub(super) fn next_look(&self) -> Instant {
         self.next_look
@@ -147,6 +185,9 @@ impl LiveBus {
             },
         };
         self.next_look = now + if self.socket().is_some() { LOOK } else { SEARCH };
+        if self.socket().is_none() && self.reopen > now {
+            self.next_look = self.reopen.min(self.next_look);
+        }
         result
     }
 

@@ -123,15 +123,8 @@ impl SocketCan {
         let links = link_changes().map_err(system("watch for changes of links"))?;
         epoll.add(&links, EpollEvent::new(EpollFlags::EPOLLIN, LINKS)).map_err(system("watch for changes of links"))?;
         let (now, now_ns) = (Instant::now(), wall_ns());
-        let buses = catalog.buses().iter().zip(0u8..).enumerate().map(|(i, (bus, number))| {
-            let listen = listen.get(i).cloned().unwrap_or_default();
-            let only = if listen.only_known { known(catalog, i) } else { Vec::new() };
-            let listening = Listening { receive_buffer: listen.receive_buffer, only, forward_xl: listen.forward_xl };
-            let interface = bus.name.to_string();
-            let options = BusOptions { interface, allow_acknowledge: listen.allow_acknowledge, listening };
-            LiveBus::new(BusId(number), options, now)
-        });
-        let buses: Vec<LiveBus> = buses.collect();
+        let wanted = options(catalog, listen);
+        let buses: Vec<LiveBus> = wanted.map(|(id, options)| LiveBus::new(id, options, now)).collect();
         let mut source = Self {
             watched: vec![false; buses.len()],
             reads: Vec::with_capacity(buses.len()),
@@ -141,7 +134,7 @@ impl SocketCan {
             links,
             links_changed: false,
             links_looked: now,
-            receiver: Receiver::new(if listen.iter().any(|listen| listen.forward_xl) { XL_BYTES } else { FD_BYTES }),
+            receiver: Receiver::new(frame_bytes(listen)),
             notices: Vec::new(),
             more: false,
             last_read: None,
@@ -272,6 +265,54 @@ impl Source for SocketCan {
         out.append(&mut self.notices);
     }
 
+    fn reconfigure(
+        &mut self,
+        catalog: &Catalog,
+        listen: &[Listen],
+        rest: &mut Vec<Frame>,
+        out: &mut Vec<Notice>,
+    ) -> Result<(), SourceError> {
+        let (now, now_ns) = (Instant::now(), wall_ns());
+        // What can be refused comes first. Interfaces that are new are opened, and closed again if another is refused.
+        let (mut news, mut fresh) = (Vec::new(), Vec::new());
+        for (id, options) in options(catalog, listen) {
+            match self.buses.iter().position(|bus| bus.interface() == options.interface) {
+                Some(i) => self.buses[i].check(&options)?,
+                None => {
+                    let mut bus = LiveBus::new(id, options, now);
+                    bus.look(now, now_ns, &mut news)?;
+                    fresh.push(bus);
+                }
+            }
+        }
+        self.order.rest(rest);
+        out.append(&mut self.notices);
+        let mut before = std::mem::take(&mut self.buses);
+        for (id, options) in options(catalog, listen) {
+            let is_it = |bus: &LiveBus| bus.interface() == options.interface;
+            let bus = match before.iter().position(is_it) {
+                Some(i) => before.remove(i).reconfigured(id, options, now, &mut news),
+                // It is there: made above.
+                None => fresh.remove(fresh.iter().position(is_it).unwrap_or(0)),
+            };
+            self.buses.push(bus);
+        }
+        // What is left is not wanted any more.
+        before.iter_mut().for_each(|bus| bus.finish(now_ns, out));
+        drop(before);
+        self.notices = news;
+        self.order = Order::new(self.buses.len());
+        self.receiver = Receiver::new(frame_bytes(listen));
+        // Their places have changed, and with them the marks by which they are told apart.
+        for socket in self.buses.iter().filter_map(LiveBus::socket) {
+            socket.unwatch(&self.epoll);
+        }
+        self.watched = vec![false; self.buses.len()];
+        (0..self.buses.len()).for_each(|i| self.watch(i));
+        self.more = true;
+        Ok(())
+    }
+
     fn finish(&mut self, rest: &mut Vec<Frame>, out: &mut Vec<Notice>) {
         self.order.rest(rest);
         for bus in &mut self.buses {
@@ -279,6 +320,22 @@ impl Source for SocketCan {
         }
         self.notices(out);
     }
+}
+
+/// How the buses of a catalog are listened to.
+fn options<'a>(catalog: &'a Catalog, listen: &'a [Listen]) -> impl Iterator<Item = (BusId, BusOptions)> + 'a {
+    catalog.buses().iter().zip(0u8..).enumerate().map(|(i, (bus, number))| {
+        let listen = listen.get(i).cloned().unwrap_or_default();
+        let only = if listen.only_known { known(catalog, i) } else { Vec::new() };
+        let listening = Listening { receive_buffer: listen.receive_buffer, only, forward_xl: listen.forward_xl };
+        let interface = bus.name.to_string();
+        (BusId(number), BusOptions { interface, allow_acknowledge: listen.allow_acknowledge, listening })
+    })
+}
+
+/// Room for a frame.
+fn frame_bytes(listen: &[Listen]) -> usize {
+    if listen.iter().any(|listen| listen.forward_xl) { XL_BYTES } else { FD_BYTES }
 }
 
 /// A socket that is told when a link changes.

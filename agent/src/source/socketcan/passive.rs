@@ -82,13 +82,7 @@ impl PassiveBus {
         let _ = socket.set_socket_option_bytes(libc::SOL_CAN_RAW, CAN_RAW_XL_VCID_OPTS, &[XL_VCID_RX_FILTER, 0, 0, 0]);
         // Frames of other programs on this computer are heard like those from the wire.
         socket.set_error_filter_accept_all()?;
-        if !listening.only.is_empty() {
-            let filter = |(id, fixed_bits): &(CanId, u32)| {
-                let flags = if id.is_extended() { libc::CAN_EFF_FLAG } else { 0 };
-                CanFilter::new(id.number() | flags, fixed_bits | libc::CAN_EFF_FLAG)
-            };
-            socket.set_filters(&listening.only.iter().map(filter).collect::<Vec<_>>())?;
-        }
+        set_filters(&socket, &listening.only)?;
         socket.set_socket_option_int(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
         socket.set_timestamping(
             libc::SOF_TIMESTAMPING_RX_SOFTWARE
@@ -107,6 +101,22 @@ impl PassiveBus {
     /// The system's.
     pub(super) fn watch(&self, epoll: &Epoll, token: u64) -> io::Result<()> {
         Ok(epoll.add(&self.socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
+    }
+
+    /// Has `epoll` forget it. No matter if that does not know it.
+    pub(super) fn unwatch(&self, epoll: &Epoll) {
+        let _ = epoll.delete(&self.socket);
+    }
+
+    /// Listens in another way, from the next frame that comes on. `warn` is told what is weaker than asked for.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn relisten(&mut self, bus: BusId, listening: &Listening, warn: impl FnOnce(String)) -> io::Result<()> {
+        set_filters(&self.socket, &listening.only)?;
+        set_receive_buffer(&self.socket, listening.receive_buffer, warn)?;
+        (self.bus, self.forward_xl) = (bus, listening.forward_xl);
+        Ok(())
     }
 
     /// The stamp of the last message; before the first, the time of opening.
@@ -221,6 +231,19 @@ fn frame(bytes: &[u8], time_ns: u64, bus: BusId) -> Option<Frame> {
         }
         _ => None,
     }
+}
+
+/// Only these identifiers, each with the bits that count; all when there are none.
+fn set_filters(socket: &CanFdSocket, only: &[(CanId, u32)]) -> io::Result<()> {
+    let filter = |(id, fixed_bits): &(CanId, u32)| {
+        let flags = if id.is_extended() { libc::CAN_EFF_FLAG } else { 0 };
+        CanFilter::new(id.number() | flags, fixed_bits | libc::CAN_EFF_FLAG)
+    };
+    let mut filters: Vec<CanFilter> = only.iter().map(filter).collect();
+    if filters.is_empty() {
+        filters.push(CanFilter::new(0, 0));
+    }
+    socket.set_filters(&filters)
 }
 
 /// As large as asked for where that is allowed, else as large as allowed.
