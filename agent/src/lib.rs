@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod log;
 pub mod model;
 pub mod outbox;
 pub mod privacy;

@@ -189,8 +189,9 @@ fn log_stats(stats: &ModelStats) {
     let worst = stats.inputs.first().and_then(|input| Some((input, input.psi?)));
     let (model, points) = (&stats.name, stats.points);
     match worst.filter(|(_, psi)| *psi >= DRIFT) {
-        None => tracing::info!("model {model}: {points} scores, {found} from the threshold on"),
+        None => tracing::info!(model = &**model, "model {model}: {points} scores, {found} from the threshold on"),
         Some((input, psi)) => tracing::warn!(
+            model = &**model,
             "model {model}: {points} scores, {found} from the threshold on; {} is not as it was in training: PSI {psi}, {} of it outside of its range",
             input.name,
             input.outside

@@ -256,7 +256,7 @@ impl LinkMonitor {
         self.journal(|journal, now| {
             let failures = std::mem::take(&mut journal.outage).failures;
             if let Some(left_out) = journal.state.spend(now) {
-                info!(link = self.name, window, max_packet, failures, left_out, "link up");
+                info!(gateway = self.name, window, max_packet, failures, left_out, "link up");
             }
         });
     }
@@ -278,7 +278,7 @@ impl LinkMonitor {
             }
             if let Some(left_out) = journal.state.spend(now) {
                 outage.told = Some(now);
-                warn!(link = self.name, failures = outage.failures, ?retry_in, left_out, "link down: {reason}");
+                warn!(gateway = self.name, failures = outage.failures, ?retry_in, left_out, "link down: {reason}");
             }
         });
     }
@@ -291,7 +291,7 @@ impl LinkMonitor {
     /// Events go to this gateway and did not before, for that reason. Backends are told when it is a change.
     pub(crate) fn took_over(&self, reason: String, is_change: bool) {
         if let Some(left_out) = self.journal(|journal, now| journal.state.spend(now)) {
-            info!(link = self.name, left_out, "events go to this gateway from now on");
+            info!(gateway = self.name, left_out, "events go to this gateway from now on");
         }
         if is_change {
             self.report_state("carries", None, reason);
@@ -303,7 +303,7 @@ impl LinkMonitor {
         self.set_state(LinkState::Down);
         self.journal(|journal, now| {
             if let Some(left_out) = journal.state.spend(now) {
-                info!(link = self.name, left_out, "{reason}");
+                info!(gateway = self.name, left_out, "{reason}");
             }
         });
     }
@@ -312,7 +312,12 @@ impl LinkMonitor {
     pub(crate) fn expires(&self, certificate: Certificate, seconds: i64) {
         if let Some(left_out) = self.journal(|journal, now| journal.certificates.spend(now)) {
             let (what, name) = (certificate.what, &certificate.name);
-            warn!(link = self.name, left_out, "{what} ({name}) ends in {} days: renew it", seconds.div_euclid(86_400));
+            warn!(
+                gateway = self.name,
+                left_out,
+                "{what} ({name}) ends in {} days: renew it",
+                seconds.div_euclid(86_400)
+            );
         }
         self.report(Body::Certificate(certificate));
     }
@@ -330,7 +335,7 @@ impl LinkMonitor {
     /// The gateway has refused the message about the vehicle's state.
     pub(crate) fn state_refused(&self, reason: &str) {
         if let Some(left_out) = self.journal(|journal, now| journal.vehicle_state.spend(now)) {
-            warn!(link = self.name, left_out, "the vehicle's state was refused by the gateway: {reason}");
+            warn!(gateway = self.name, left_out, "the vehicle's state was refused by the gateway: {reason}");
         }
     }
 
@@ -338,7 +343,7 @@ impl LinkMonitor {
     pub(crate) fn dead_lettered(&self, message: &Message, reason: &str) {
         if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
             let (class, first, last) = (message.class, message.part.first_seq, message.part.last_seq);
-            warn!(link = self.name, %class, first, last, left_out, "sent to the topic for dead letters: {reason}");
+            warn!(gateway = self.name, %class, first, last, left_out, "sent to the topic for dead letters: {reason}");
         }
     }
 
@@ -381,7 +386,7 @@ impl LinkMonitor {
         add(&self.unclaimed, 1);
         if let Some(left_out) = self.journal(|journal, now| journal.unclaimed.spend(now)) {
             warn!(
-                link = self.name,
+                gateway = self.name,
                 %class,
                 left_out,
                 "the gateway took a message that nobody subscribes to; unless a rule of its own passes it on, it is gone"
@@ -394,7 +399,7 @@ impl LinkMonitor {
         self.report_refusal(message.class, reason);
         if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
             let (class, first, last) = (message.class, message.part.first_seq, message.part.last_seq);
-            warn!(link = self.name, %class, first, last, ?cause, left_out, "refused for good by the gateway: {reason}");
+            warn!(gateway = self.name, %class, first, last, ?cause, left_out, "refused for good by the gateway: {reason}");
         }
     }
 
@@ -402,7 +407,7 @@ impl LinkMonitor {
         add(&self.deferred, 1);
         self.report_refusal(message.class, reason);
         if let Some(left_out) = self.journal(|journal, now| journal.deferred.spend(now)) {
-            warn!(link = self.name, class = %message.class, ?retry_in, left_out, "refused for now by the gateway: {reason}");
+            warn!(gateway = self.name, class = %message.class, ?retry_in, left_out, "refused for now by the gateway: {reason}");
         }
     }
 
@@ -411,7 +416,7 @@ impl LinkMonitor {
         if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
             let first = seqs.first();
             let events = seqs.len();
-            warn!(link = self.name, %class, events, first, limit, left_out, "events larger than the gateway takes");
+            warn!(gateway = self.name, %class, events, first, limit, left_out, "events larger than the gateway takes");
         }
     }
 
@@ -419,14 +424,14 @@ impl LinkMonitor {
         add(&self.rejected, u64::from(batch.count));
         if let Some(left_out) = self.journal(|journal, now| journal.refused.spend(now)) {
             let (class, first, last) = (batch.class, batch.first_seq, batch.last_seq);
-            error!(link = self.name, %class, first, last, left_out, "damaged batch given up: {error}");
+            error!(gateway = self.name, %class, first, last, left_out, "damaged batch given up: {error}");
         }
     }
 
     pub(crate) fn outbox_failed(&self, doing: &str, class: Class, error: &OutboxError) {
         add(&self.outbox_errors, 1);
         if let Some(left_out) = self.journal(|journal, now| journal.outbox.spend(now)) {
-            error!(link = self.name, %class, left_out, "{doing}: {error}");
+            error!(gateway = self.name, %class, left_out, "{doing}: {error}");
         }
     }
 }

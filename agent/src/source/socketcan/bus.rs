@@ -160,7 +160,7 @@ impl LiveBus {
     /// [`SocketCanError::NotPassive`] when it may not be opened as it is.
     pub(super) fn look(&mut self, now: Instant, now_ns: u64, notices: &mut Vec<Notice>) -> Result<(), SocketCanError> {
         if let Some(text) = self.chatter.overdue(now) {
-            tracing::warn!("CAN interface {}: {text}", self.options.interface);
+            tracing::warn!(interface = self.options.interface, "CAN interface {}: {text}", self.options.interface);
         }
         let result = match Link::look(&self.options.interface) {
             Err(error) => {
@@ -402,13 +402,21 @@ impl LiveBus {
 
     pub(super) fn warn(&mut self, now: Instant, text: &str) {
         if let Some(left_out) = self.chatter.may_say(now, text) {
-            tracing::warn!("CAN interface {}: {text}{left_out}", self.options.interface);
+            tracing::warn!(
+                interface = self.options.interface,
+                "CAN interface {}: {text}{left_out}",
+                self.options.interface
+            );
         }
     }
 
     fn info(&mut self, now: Instant, text: &str) {
         if let Some(left_out) = self.chatter.may_say(now, text) {
-            tracing::info!("CAN interface {}: {text}{left_out}", self.options.interface);
+            tracing::info!(
+                interface = self.options.interface,
+                "CAN interface {}: {text}{left_out}",
+                self.options.interface
+            );
         }
     }
 }
