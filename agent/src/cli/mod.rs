@@ -3,16 +3,23 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0 good, 1 failed,
 //! 2 wrong usage.
 
+#[cfg(feature = "tools")]
 mod audit;
+#[cfg(feature = "tools")]
 mod dbc;
+#[cfg(feature = "tools")]
 mod decode;
 mod inputs;
+#[cfg(feature = "tools")]
 mod learn;
+#[cfg(feature = "tools")]
 mod number;
 mod outbox;
 mod reload;
 mod replay;
 mod run;
+#[cfg(feature = "tools")]
+mod score;
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -21,13 +28,16 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
+#[cfg(feature = "tools")]
 use crate::audit::AuditError;
 use crate::config::{ConfigError, EngineError};
+#[cfg(feature = "tools")]
 use crate::engine::NameError;
 use crate::model::ModelError;
 use crate::outbox::OutboxError;
 use crate::privacy::PrivacyError;
 use crate::profile::ProfileError;
+#[cfg(feature = "tools")]
 use crate::profile::learn::LearnError;
 use crate::runtime::RunError;
 use crate::source::SourceError;
@@ -49,6 +59,7 @@ enum Command {
     /// Check a configuration, its DBC files and its models, without starting.
     #[command(after_help = "Example:\n  outrider check -c outrider.toml")]
     Check(ConfigArg),
+    #[cfg(feature = "tools")]
     /// Print the signals of a recording.
     #[command(
         after_help = "Example:\n  outrider decode drive.log.zst --dbc car.dbc\n  candump -L can0 | outrider decode - --dbc can0=powertrain.dbc --format csv"
@@ -57,25 +68,30 @@ enum Command {
     /// Print the events that a recording leads to.
     #[command(after_help = "Example:\n  outrider replay drive.log -c outrider.toml | jq .kind")]
     Replay(replay::ReplayArgs),
+    #[cfg(feature = "tools")]
     /// Print the features that the models of a configuration see, as CSV.
     #[command(after_help = "Example:\n  outrider features drive.log -c outrider.toml --features mine.toml > train.csv")]
-    Features(replay::FeaturesArgs),
+    Features(score::FeaturesArgs),
+    #[cfg(feature = "tools")]
     /// Print the score of a model or a profile over a recording, as CSV.
     #[command(
         after_help = "Examples:\n  outrider score drive.log --model models/demo-vehicle --dbc car.dbc\n  outrider score drive.log --profile car.toml"
     )]
-    Score(replay::ScoreArgs),
+    Score(score::ScoreArgs),
+    #[cfg(feature = "tools")]
     /// Learn from recordings what the healthy traffic of a vehicle is like, and write it as a profile.
     #[command(
         after_help = "Example:\n  outrider learn drive-1.log.zst drive-2.log.zst --dbc car.dbc -o car.toml\n\nThe profile goes to work with `[profile] file = \"car.toml\"` in the configuration."
     )]
     Learn(learn::LearnArgs),
+    #[cfg(feature = "tools")]
     /// Look at DBC files.
     #[command(subcommand)]
     Dbc(dbc::DbcCommand),
     /// Look into an outbox whose agent is not running.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    #[cfg(feature = "tools")]
     /// Prove from received events that all arrived: exit code 1 when any is missing or out of order.
     #[command(
         after_help = "Examples:\n  mosquitto_sub -t 'outrider/#' -q 1 -N > events.cbor; outrider audit events.cbor\n  outrider audit mqtt://localhost/outrider/# --idle 30\n  outrider audit kafkas://kafka.example/outrider-alert --ca-file ca.pem"
@@ -113,8 +129,10 @@ enum CliError {
     Profile(#[from] ProfileError),
     #[error(transparent)]
     Privacy(#[from] PrivacyError),
+    #[cfg(feature = "tools")]
     #[error(transparent)]
     Learn(#[from] LearnError),
+    #[cfg(feature = "tools")]
     #[error("{place}: {error}")]
     Name { place: String, error: NameError },
     #[error(transparent)]
@@ -127,8 +145,10 @@ enum CliError {
     Run(#[from] RunError),
     #[error("{path}: {source}")]
     Uplink { path: PathBuf, source: crate::uplink::GatewayError },
+    #[cfg(feature = "tools")]
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[cfg(feature = "tools")]
     #[error("{place}: {source}")]
     Read { place: String, source: crate::uplink::ReadError },
     #[error("{path}: {source}")]
@@ -138,6 +158,7 @@ enum CliError {
     /// The arguments contradict each other or the configuration.
     #[error("{0}")]
     Usage(String),
+    #[cfg(feature = "tools")]
     /// The command worked and its answer is no; it has been printed.
     #[error("{0}")]
     Negative(&'static str),
@@ -168,13 +189,19 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args.config),
         Command::Check(args) => run::check(&args.config),
+        #[cfg(feature = "tools")]
         Command::Decode(args) => decode::run(&args),
         Command::Replay(args) => replay::replay(&args),
-        Command::Features(args) => replay::features(&args),
-        Command::Score(args) => replay::score(&args),
+        #[cfg(feature = "tools")]
+        Command::Features(args) => score::features(&args),
+        #[cfg(feature = "tools")]
+        Command::Score(args) => score::score(&args),
+        #[cfg(feature = "tools")]
         Command::Learn(args) => learn::run(&args),
+        #[cfg(feature = "tools")]
         Command::Dbc(command) => dbc::run(&command),
         Command::Outbox(command) => outbox::run(&command),
+        #[cfg(feature = "tools")]
         Command::Audit(args) => audit::run(&args),
     };
     match result {

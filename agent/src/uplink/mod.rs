@@ -29,6 +29,10 @@ mod custody;
 mod delivery;
 mod dispatch;
 mod hub;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(not(feature = "kafka"))]
+#[path = "kafka/without.rs"]
 mod kafka;
 mod link;
 mod lookout;

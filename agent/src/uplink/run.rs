@@ -79,8 +79,8 @@ pub struct Uplinks {
 
 #[derive(Debug)]
 enum Gateway {
-    Mqtt(MqttGateway),
-    Kafka(KafkaGateway),
+    Mqtt(Box<MqttGateway>),
+    Kafka(Box<KafkaGateway>),
 }
 
 /// What a connection works with.
@@ -145,8 +145,8 @@ impl Shutdown {
 impl Gateway {
     fn new(config: &GatewayConfig, identity: &Identity) -> Result<Self, ConfigError> {
         Ok(match &config.protocol {
-            Protocol::Mqtt(mqtt) => Self::Mqtt(MqttGateway::new((**mqtt).clone(), identity)?),
-            Protocol::Kafka(kafka) => Self::Kafka(KafkaGateway::new((**kafka).clone(), identity)?),
+            Protocol::Mqtt(mqtt) => Self::Mqtt(MqttGateway::new((**mqtt).clone(), identity)?.into()),
+            Protocol::Kafka(kafka) => Self::Kafka(KafkaGateway::new((**kafka).clone(), identity)?.into()),
         })
     }
 
@@ -161,8 +161,8 @@ impl Gateway {
     fn renamed(&self, config: &GatewayConfig, identity: &Identity) -> Result<Self, ConfigError> {
         let credentials = self.credentials().map(|(_, credentials)| credentials);
         Ok(match Self::new(config, identity)? {
-            Self::Mqtt(gateway) => Self::Mqtt(gateway.with_credentials(credentials)),
-            Self::Kafka(gateway) => Self::Kafka(gateway.with_credentials(credentials)),
+            Self::Mqtt(gateway) => Self::Mqtt(gateway.with_credentials(credentials).into()),
+            Self::Kafka(gateway) => Self::Kafka(gateway.with_credentials(credentials).into()),
         })
     }
 
