@@ -88,10 +88,15 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts it; what it says is appended to `run.log` beside the configuration.
     pub(crate) fn start(config: &Path) -> Self {
+        Self::start_as(outrider(), config)
+    }
+
+    /// As [`Self::start`], another program.
+    pub(crate) fn start_as(mut program: Command, config: &Path) -> Self {
         let log = config.with_file_name("run.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let before = usize::try_from(file.metadata().unwrap().len()).unwrap();
-        let child = outrider().args(["run", "-c", arg(config)]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let child = program.args(["run", "-c", arg(config)]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Self { child, log, before }
     }
 
@@ -155,7 +160,7 @@ impl Agent {
         self.child.wait().unwrap();
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
@@ -292,7 +297,11 @@ pub(crate) struct Stat {
 
 /// Asks `outrider outbox stat`.
 pub(crate) fn stat(outbox: &Path) -> Stat {
-    let text = good(&run(&["outbox", "stat", arg(outbox)]));
+    stat_of(&good(&run(&["outbox", "stat", arg(outbox)])))
+}
+
+/// What it has printed.
+pub(crate) fn stat_of(text: &str) -> Stat {
     let number = |line: &str| line.split(' ').find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{text}"));
     let depth = text.lines().filter(|line| line.ends_with(" events")).map(number).sum();
     let next = text.lines().find(|line| line.starts_with("next number: ")).map_or_else(|| panic!("{text}"), number);

@@ -41,6 +41,7 @@ pub(super) struct Vehicle {
 #[serde(deny_unknown_fields)]
 pub(super) struct Bus {
     pub(super) name: Spanned<String>,
+    #[serde(default)]
     pub(super) dbc: Vec<Spanned<String>>,
     pub(super) bitrate: Option<Spanned<u32>>,
     pub(super) data_bitrate: Option<Spanned<u32>>,
