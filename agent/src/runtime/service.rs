@@ -35,6 +35,11 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// What `systemctl status` shows.
+pub fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
+}
+
 /// Nobody listens where there is no service manager, and one that does not listen is no reason to do anything else.
 fn tell(what: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(what) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::clock::Clocks;
 use super::links::Links;
-use super::service::Pulse;
+use super::service::{self, Pulse};
 use super::timeline::Timeline;
 use super::writer::Queue;
 use crate::event::{AgentState, Body, Class, Event, ModelStats, NameMap};
@@ -100,6 +100,7 @@ impl Shell {
             "queue_overflow",
         ];
         (self.told, self.told_ns, self.told_all_ns) = (self.counters(bad_lines), now_ns, now_ns);
+        self.show();
         let mut counters: Vec<(Arc<str>, u64)> = NAMES.map(Arc::from).into_iter().zip(self.told).collect();
         // That alone is no news.
         for (name, meter) in &self.meters {
@@ -129,6 +130,10 @@ impl Shell {
         [bad_lines, refuses, written, deferred, rejected, unclaimed, self.queue.overflowed()]
     }
 
+    fn show(&self) {
+        service::status(&format!("{} frames, {} events", self.frames, self.events));
+    }
+
     /// True when the counters have changed and it is time to say so.
     pub(super) fn has_news(&mut self, bad_lines: u64, now_ns: u64) -> bool {
         // The clock may have been set back.
@@ -139,6 +144,7 @@ impl Shell {
         now_ns - self.told_ns >= COUNTERS_NS && {
             // Looked at once in a while only.
             self.told_ns = now_ns;
+            self.show();
             let mut now = self.counters(bad_lines);
             // That alone is no news: it grows all the time.
             now[WRITTEN] = self.told[WRITTEN];

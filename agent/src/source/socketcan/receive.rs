@@ -1,6 +1,6 @@
 //! Many frames with one call of the kernel, each with its stamps and the count of drops.
 //!
-//! One of the two places with `unsafe` code: neither the standard library nor the CAN library has
+//! One of the three places with `unsafe` code: neither the standard library nor the CAN library has
 //! `recvmmsg`. What the kernel wrote is bounded by the lengths that it returns, and read byte by byte.
 #![allow(unsafe_code)]
 

@@ -2,16 +2,18 @@
 //!
 //! The library writes the length of a request apart from the rest, and leaves Nagle's algorithm on (RFC 9293, section
 //! 3.7.4): the rest of each request waits until the broker's kernel has acknowledged those four bytes, which that puts off
-//! for 40 ms, as there is nothing to answer yet. The library shows no socket, so they are found as `/proc` lists them, and
-//! each is set by a duplicate: a number alone may stand for another file by then.
+//! for 40 ms, as there is nothing to answer yet. The library shows no socket, so they are found as `/proc` lists them.
+//!
+//! One of the three places with `unsafe` code: a descriptor is only a number here. (`pidfd_getfd` would give a duplicate to be
+//! sure of, but is a debugger's system call, which no sandbox ought to allow.)
+#![allow(unsafe_code)]
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 
-use rustix::net::sockopt::set_tcp_nodelay;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpNoDelay;
 
-/// For all TCP connections that this process has now. Where the kernel (from 5.6) or a sandbox does not let us, requests take
-/// longer, and that is all.
+/// For all TCP connections that this process has now.
 pub(super) fn on_all_connections() {
     if let Err(error) = try_all() {
         tracing::debug!("TCP_NODELAY cannot be set: {error}");
@@ -19,14 +21,16 @@ pub(super) fn on_all_connections() {
 }
 
 fn try_all() -> std::io::Result<()> {
-    let this = pidfd_open(getpid(), PidfdFlags::empty())?;
     for entry in std::fs::read_dir("/proc/self/fd")?.filter_map(Result::ok) {
         let is_socket = std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| is_socket);
-        if let Some(number) = number {
-            let socket: OwnedFd = pidfd_getfd(&this, number, PidfdGetfdFlags::empty())?;
+        let number: Option<RawFd> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(number) = number.filter(|number| is_socket && *number >= 0) {
+            // SAFETY: it was open a moment ago, and is used for this one call, which neither reads nor closes anything. If
+            // another thread has closed it since, the kernel says so; if the number stands for another file by now, either
+            // that has no such option, or it is a connection, which does not mind it.
+            let socket = unsafe { BorrowedFd::borrow_raw(number) };
             // What is no TCP socket has no such option.
-            let _ = set_tcp_nodelay(socket, true);
+            let _ = setsockopt(&socket, TcpNoDelay, &true);
         }
     }
     Ok(())
