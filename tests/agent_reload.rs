@@ -101,3 +101,27 @@ fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     agent.finish();
     stage.complete();
 }
+
+/// Who goes by a pseudonym does not send its name with what is wrong about it.
+#[test]
+fn the_reason_stays_in_the_log_of_a_vehicle_with_a_pseudonym() {
+    let mut stage = Stage::new();
+    let key = stage.dir.path().join("key");
+    std::fs::write(&key, "k".repeat(40)).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let drive = simulated(23, 20.0, None) + "[privacy]\nvehicle = \"pseudonym\"\nkey_file = \"key\"\n";
+    let config = stage.config("run.toml", &drive, PATIENT);
+    let mut agent = Agent::start(&config);
+    agent.wait_for_start();
+    stage.wait_for_more(20);
+    let bad = std::fs::read_to_string(&config).unwrap().replace("truck-7", "truck 7");
+    std::fs::write(&config, bad).unwrap();
+    agent.signal("HUP");
+    let told = wait_for_states(&mut stage, 2);
+    assert_eq!(told[1], ("kept".to_owned(), Some("told in the log".to_owned())));
+    assert!(agent.log().contains("vehicle.id = \"truck 7\""), "{}", agent.log());
+    agent.signal("TERM");
+    agent.finish();
+    let received = std::fs::read(&stage.recorder.file).unwrap();
+    assert!(!received.windows(7).any(|bytes| bytes == b"truck-7" || bytes == b"truck 7"));
+}

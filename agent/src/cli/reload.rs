@@ -99,7 +99,10 @@ pub(super) fn start(path: &Path, config: &Config, mut signals: Signals) -> Resul
                 Err(ReloadError::Ending) => return,
                 Err(error) => {
                     tracing::error!("the configuration stays as it is: {error}");
-                    let _ = sender.send(News::Kept(error.to_string()));
+                    // What is wrong may quote the vehicle's own name.
+                    let hidden = fixed.names.iter().any(Option::is_some);
+                    let reason = if hidden { "told in the log".to_owned() } else { error.to_string() };
+                    let _ = sender.send(News::Kept(reason));
                 }
             }
             service::ready();

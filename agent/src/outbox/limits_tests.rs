@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::super::test_support::*;
-use super::super::{MIN_QUOTA_BYTES, Outbox};
+use super::super::{MIN_QUOTA_BYTES, Outbox, OutboxConfig};
 use super::*;
 
 #[test]
@@ -28,6 +28,35 @@ fn a_class_keeps_to_its_quota_and_costs_the_others_nothing() {
     assert_eq!(audit.lost_to(LossCause::Quota).count(), 300 - left);
     assert!(audit.gaps.iter().all(|gap| gap.lost == Some(Class::Telemetry)));
     assert!(audit.lost_to(LossCause::Quota).last() < audit.numbers.last().copied(), "the oldest go");
+}
+
+/// Smaller bounds hold for what is there already.
+#[test]
+fn other_bounds_hold_from_the_next_commit_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outbox = open_with(dir.path(), 4 * MIN_QUOTA_BYTES);
+    for n in 0..9000 {
+        outbox.append(&event(Class::Telemetry, 1000)).unwrap();
+        if n % 100 == 99 {
+            outbox.commit().unwrap();
+        }
+    }
+    assert!(outbox.stat().disk_bytes > 2 * MIN_QUOTA_BYTES, "{:?}", outbox.stat());
+    let mut smaller = OutboxConfig { quota_bytes: MIN_QUOTA_BYTES, ..outbox.config };
+    smaller.classes[Class::Bulk.rank()].quota_bytes = 20_000;
+    outbox.configure(smaller);
+    for _ in 0..40 {
+        outbox.append(&event(Class::Bulk, 1000)).unwrap();
+        outbox.commit().unwrap();
+    }
+    let stat = outbox.stat();
+    assert!(
+        stat.disk_bytes <= MIN_QUOTA_BYTES + MIN_QUOTA_BYTES / 8 && stat.quota_bytes == MIN_QUOTA_BYTES,
+        "{stat:?}"
+    );
+    assert!(stat.events[Class::Bulk.rank()] <= 20, "{stat:?}");
+    let audit = Audit::of(&mut outbox);
+    assert!(audit.lost_to(LossCause::Quota).count() > 4000, "all of that is explained");
 }
 
 #[test]

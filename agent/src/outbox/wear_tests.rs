@@ -34,6 +34,20 @@ fn a_day_off_fills_the_bucket_and_no_more() {
 }
 
 #[test]
+fn another_budget_leaves_what_was_left_of_the_day() {
+    let mut wear = Wear::new(Some(1_000_000), || None);
+    wear.resume(600_000, 0);
+    wear.configure(Some(2_000_000));
+    assert_eq!(wear.left().map(|left| left / 1000), Some(600));
+    wear.configure(Some(100_000));
+    assert_eq!(wear.left().map(|left| left / 1000), Some(100));
+    wear.configure(None);
+    assert_eq!(wear.left(), None);
+    wear.configure(Some(50_000));
+    assert_eq!(wear.left(), Some(50_000));
+}
+
+#[test]
 fn what_is_written_is_measured() {
     let mut file = tempfile::NamedTempFile::new_in(".").unwrap();
     let before = process_written().unwrap();
