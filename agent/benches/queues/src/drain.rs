@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use outrider::event::Class;
 use outrider::outbox::{Outbox, SledOutbox, lock};
-use outrider::uplink::{MqttConfig, TopicTemplate, Monitors, UplinkConfig, Uplinks, Waker};
+use outrider::uplink::{Monitors, MqttConfig, TopicTemplate, UplinkConfig, Uplinks, Waker};
 
 use crate::queue::{self, Outrider};
 use crate::{Outcome, again, field};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use outrider::event::{Class, Event};
 use outrider::outbox::{Outbox, SledOutbox, lock};
-use outrider::uplink::{GatewayConfig, KafkaConfig, MqttConfig, TopicTemplate, Monitors, UplinkConfig, Uplinks, Waker};
+use outrider::uplink::{GatewayConfig, KafkaConfig, Monitors, MqttConfig, TopicTemplate, UplinkConfig, Uplinks, Waker};
 
 use crate::drain::{Broker, bridge_settings, cpu, free_port};
 use crate::queue::{self, Outrider};
