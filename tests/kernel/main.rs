@@ -88,6 +88,8 @@ fn a_new_configuration_loses_no_frame() {
         bus(one.0, SMALL, "forward_xl = true") + &bus("kv9", SMALL, ""),
         bus(one.0, SMALL, ""),
     ];
+    // What is in force when the agent tells of its start is no news.
+    stage.wait_for("the start", |event| is(event, "started"));
     for (round, what) in rounds.iter().enumerate() {
         stage.config(what);
         agent.signal("HUP");
