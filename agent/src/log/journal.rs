@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -22,6 +23,8 @@ const LONGEST: usize = 32 << 10;
 /// See the module's documentation.
 pub(super) struct Journal {
     socket: UnixDatagram,
+    /// Entries that found it busy, and are not told yet.
+    lost: AtomicU64,
 }
 
 impl Journal {
@@ -35,17 +38,23 @@ impl Journal {
         }
         let socket = UnixDatagram::unbound().ok()?;
         socket.connect(SOCKET).ok()?;
-        Some(Self { socket })
+        // A journal that is stuck must not hold up the engine.
+        socket.set_nonblocking(true).ok()?;
+        Some(Self { socket, lost: AtomicU64::new(0) })
     }
 }
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let entry = Entry::of(event);
-        let sent = self.socket.send(&entry.bytes);
-        if sent.is_err() {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let entry = Entry::of(event, lost);
+        match self.socket.send(&entry.bytes) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+            }
             // The journal has begun anew, perhaps; its stream has not.
-            let _ = io::Write::write_all(&mut io::stderr(), format!("{}\n", entry.text).as_bytes());
+            Err(_) => drop(io::Write::write_all(&mut io::stderr(), format!("{}\n", entry.text).as_bytes())),
         }
     }
 }
@@ -57,20 +66,24 @@ struct Entry {
 }
 
 impl Entry {
-    fn of(event: &Event<'_>) -> Self {
+    /// `lost` entries before it found the journal busy.
+    fn of(event: &Event<'_>, lost: u64) -> Self {
         let mut fields = Bytes(Vec::new());
         fields.put("PRIORITY", priority(*event.metadata().level()));
         fields.put("SYSLOG_IDENTIFIER", "outrider");
         event.record(&mut fields);
         let mut text = Text::default();
         event.record(&mut text);
-        let text = text.finish();
+        let mut text = text.finish();
+        if lost > 0 {
+            text.push_str(&format!(" ({lost} entries before this were lost: the journal was busy)"));
+        }
         fields.put("MESSAGE", &text);
         Self { bytes: fields.0, text }
     }
 }
 
-/// As syslog has them. What is told at `info` is worth a notice, the rest is for debugging.
+/// As syslog has them.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "3",
@@ -122,7 +135,7 @@ mod tests {
 
     impl<S: Subscriber> Layer<S> for Seen {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            self.0.lock().unwrap().push(Entry::of(event));
+            self.0.lock().unwrap().push(Entry::of(event, 0));
         }
     }
 

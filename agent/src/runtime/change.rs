@@ -113,7 +113,7 @@ fn make(
     shell.meters = std::mem::take(&mut parts.live.meters);
     shell.queue.bounds_changed(outbox);
     if let Err(error) = shell.links.change(uplink) {
-        // Checked above: only a thread can be missing, and then the links are those of before, or none until the next change.
+        // Checked above: only a thread can be missing.
         tracing::error!("{error}; events stay in the outbox");
     }
     if shell.first_ns > 0 {

@@ -73,7 +73,8 @@ impl Links {
     /// nobody waits for: what they have on the way is acknowledged, or read from the outbox again.
     ///
     /// # Errors
-    /// As for [`Self::start`]; then all is as it was.
+    /// As for [`Self::start`]: when a gateway could never work all is as it was; without a thread there are no links until the
+    /// next change.
     pub(super) fn change(&mut self, config: UplinkConfig) -> Result<(), RunError> {
         if config == self.config {
             return Ok(());
