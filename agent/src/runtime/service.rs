@@ -1,6 +1,6 @@
 //! What the service manager is told (`sd_notify(3)`), and what feeds its watchdog.
 //!
-//! A timer that feeds a watchdog proves that a timer runs. Here each part of the agent has a [`Pulse`] that it beats when it
+//! A timer that feeds a watchdog proves that a timer runs. Here each part of the agent has a pulse that it beats when it
 //! has got round once: the engine when a batch of frames is through, the outbox's writer when what it took is stored, the
 //! uplink when its tasks get their turn. The watchdog is fed while all of them beat, and as soon as one has stopped for too
 //! long the manager is told to act. Without a service manager there is no watchdog, and nothing is told.
