@@ -14,7 +14,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::Text;
+use super::{Text, is_said};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Of a field, bytes. A datagram holds some hundred KiB.
@@ -109,14 +109,14 @@ impl Bytes {
 
 impl Visit for Bytes {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() != "message" {
+        if field.name() != "message" && is_said(field) {
             // Names are identifiers of ours: letters, digits and underlines.
             self.put(&format!("OUTRIDER_{}", field.name().to_uppercase()), &format!("{value:?}"));
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() != "message" {
+        if field.name() != "message" && is_said(field) {
             self.put(&format!("OUTRIDER_{}", field.name().to_uppercase()), value);
         }
     }
@@ -158,7 +158,7 @@ mod tests {
     fn an_entry_has_the_whole_text_and_each_field_by_itself() {
         let seen = Seen::default();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(seen.clone()), || {
-            tracing::warn!(gateway = "eu-1", model = "m", first = 7, class = %"alert", "link down:\ntwo lines");
+            tracing::warn!(gateway = "eu-1", model = "m", first = 7, class = %"alert", log.line = 9, log.file = "of-a-library.rs", "link down:\ntwo lines");
         });
         let entries = seen.0.lock().unwrap();
         let [entry] = &entries[..] else { panic!("{} entries", entries.len()) };

@@ -24,7 +24,9 @@ pub fn start() {
         .with_default(level)
         .with_target("rumqttc", LevelFilter::OFF)
         .with_target("rskafka", LevelFilter::OFF)
-        .with_target("rsasl", LevelFilter::OFF);
+        .with_target("rsasl", LevelFilter::OFF)
+        // It tells which processor it has found.
+        .with_target("tract_linalg", level.min(LevelFilter::WARN));
     let journal = Journal::connect();
     // Never colours: the log goes to files, and a feature of some dependency must not change its bytes.
     let lines = journal.is_none().then(|| {
@@ -59,6 +61,11 @@ impl Text {
     }
 }
 
+/// Libraries that log by the crate `log` bring the places in their sources along as fields: nobody asks for those.
+fn is_said(field: &Field) -> bool {
+    !field.name().starts_with("log.")
+}
+
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string does not fail.
@@ -66,6 +73,7 @@ impl Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             // In the message already: these are for whoever looks for them in the journal.
             "interface" | "model" => Ok(()),
+            _ if !is_said(field) => Ok(()),
             name => write!(self.fields, " {name}={value:?}"),
         };
     }

@@ -22,6 +22,9 @@ use crate::config::SourceConfig;
 use crate::engine::{Catalog, Notice};
 use crate::runtime::clock::wall_ns;
 
+/// Frames may gather for so long before they are read, when the last reading was just before: a wake-up costs more than a frame.
+const GATHER: Duration = Duration::from_millis(4);
+
 /// What a call of [`Source::read`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {

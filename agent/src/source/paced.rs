@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use can_decoders::Frame;
 
-use super::{Frames, Next, Progress, Source, SourceError};
+use super::{Frames, GATHER, Next, Progress, Source, SourceError};
 
 /// A step back in time of more than this starts the pace anew: recordings that were joined. Nanoseconds.
 const BACK_NS: u64 = 1_000_000_000;
@@ -18,13 +18,15 @@ pub struct Paced<F> {
     anchor: Option<(Instant, u64)>,
     held: Option<Frame>,
     last_ns: u64,
+    /// When frames were last taken that had been waited for.
+    taken: Option<Instant>,
     ended: bool,
 }
 
 impl<F: Frames> Paced<F> {
     /// Plays `frames` at `speed` times their own pace; `None` as fast as possible.
     pub fn new(frames: F, speed: Option<f64>) -> Self {
-        Self { frames, speed, anchor: None, held: None, last_ns: 0, ended: false }
+        Self { frames, speed, anchor: None, held: None, last_ns: 0, taken: None, ended: false }
     }
 
     /// The frames behind it.
@@ -79,14 +81,16 @@ impl<F: Frames> Source for Paced<F> {
             let Some(frame) = self.held else { break };
             let wait = self.wait(frame.time_ns);
             if !wait.is_zero() {
-                if batch.is_empty() {
-                    std::thread::sleep(wait.min(max_wait));
-                    if wait > max_wait {
-                        break;
-                    }
-                } else {
+                if !batch.is_empty() {
                     break;
                 }
+                // Those that come soon after each other are taken together, as from a bus.
+                let early = self.taken.map_or(Duration::ZERO, |taken| GATHER.saturating_sub(taken.elapsed()));
+                std::thread::sleep(wait.max(early).min(max_wait));
+                if wait > max_wait {
+                    break;
+                }
+                self.taken = Some(Instant::now());
             }
             self.last_ns = frame.time_ns;
             batch.push(frame);
@@ -151,6 +155,22 @@ mod tests {
         assert_eq!(seen, times);
         assert!(took >= Duration::from_millis(40), "80 ms at twice the pace: {took:?}");
         assert!(progress.windows(2).all(|w| w[0].now_ns <= w[1].now_ns));
+    }
+
+    /// A wake-up costs more than a frame.
+    #[test]
+    fn frames_in_quick_succession_are_taken_together() {
+        let times = (0..400).map(|n| 1_000_000_000 + n * 100_000).collect();
+        let mut source = Paced::new(List(times), Some(1.0));
+        let (mut reads, mut frames) = (0, 0);
+        let mut batch = Vec::with_capacity(256);
+        while frames < 400 {
+            batch.clear();
+            source.read(&mut batch, Duration::from_millis(100)).unwrap();
+            frames += batch.len();
+            reads += 1;
+        }
+        assert!(reads <= 20, "{reads} reads for 40 ms");
     }
 
     #[test]

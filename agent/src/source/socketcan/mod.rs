@@ -33,12 +33,10 @@ use self::order::{Order, Read};
 use self::passive::{Listening, MAX_FILTERS};
 use self::receive::Receiver;
 pub(crate) use self::sync::clock_error_ns;
-use super::{Progress, Source, SourceError};
+use super::{GATHER, Progress, Source, SourceError};
 use crate::engine::{Catalog, Notice};
 use crate::runtime::clock::{boot_ns, wall_ns};
 
-/// Frames may gather for so long before they are read, when the last reading was just before.
-const GATHER: Duration = Duration::from_millis(4);
 /// A computer that was away for less did not sleep.
 const SLEEP_NS: i64 = 500_000_000;
 /// A change of any link makes all interfaces be looked at, but no more often than this.
