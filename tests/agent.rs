@@ -144,6 +144,8 @@ fn a_simulated_drive_through_cuts_arrives_complete_and_in_order() {
     let mut stage = Stage::new();
     let config = stage.config("run.toml", &simulated(7, 8.0, Some(1.5)), PATIENT);
     let mut agent = Agent::start(&config);
+    agent.wait_for_start();
+    assert_eq!(agent.status("THP_enabled"), "0", "each thread would take 2 MiB at once");
     // All cuts come in the first half of the drive, so that it cannot end without a link.
     for cut in 0..4 {
         stage.wait_for_more(150);

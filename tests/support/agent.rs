@@ -112,6 +112,13 @@ impl Agent {
         (Self { child, log, before }, pipe)
     }
 
+    /// What the kernel says of it, by the name of a line of `/proc/PID/status`.
+    pub(crate) fn status(&self, name: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+    }
+
     /// Waits until it runs: a signal that comes sooner ends it as it ends any program.
     pub(crate) fn wait_for_start(&mut self) {
         crate::mosquitto::wait_until("the agent to run", || {

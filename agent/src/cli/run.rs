@@ -23,6 +23,9 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     let reloads = Signals::new([SIGHUP]).map_err(signal_error)?;
     let config = Config::load(path)?;
     inputs::warn_all(&config.warnings);
+    // Where the kernel gives huge pages to all, a thread's first bytes of heap or stack would take 2 MiB. It is no fault when it
+    // cannot be told.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let missing = |table: &str| CliError::Usage(format!("{}: `run` needs the table [{table}]", path.display()));
     let source_config = config.source.as_ref().ok_or_else(|| missing("source"))?;
     let outbox_place = config.outbox.as_ref().ok_or_else(|| missing("outbox"))?;
