@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    outrider::log::start();
     outrider::runtime::panics::log_bounded();
     outrider::cli::main()
 }

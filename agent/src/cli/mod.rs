@@ -186,6 +186,8 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
+    // A datagram of a process that has ended by the time it is read is nobody's: those commands print.
+    crate::log::start(matches!(cli.command, Command::Run(_)));
     let result = match cli.command {
         Command::Run(args) => run::run(&args.config),
         Command::Check(args) => run::check(&args.config),
@@ -209,7 +211,7 @@ pub fn main() -> ExitCode {
         // The reader of our output has seen enough: `outrider decode … | head`.
         Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            crate::log::last(&error);
             ExitCode::from(if matches!(error, CliError::Usage(_)) { 2 } else { 1 })
         }
     }

@@ -4,6 +4,8 @@ mod journal;
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -16,8 +18,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use journal::Journal;
 
-/// Starts to log: what `OUTRIDER_LOG` says and above (`error`, `warn`, `info`, `debug`, `trace`), else from `info` on.
-pub fn start() {
+/// Whether the journal gets what is logged by its own protocol.
+static JOURNAL: AtomicBool = AtomicBool::new(false);
+
+/// Starts to log: what `OUTRIDER_LOG` says and above (`error`, `warn`, `info`, `debug`, `trace`), else from `info` on. `stays`: the
+/// process lives long enough for the journal to look whose entries they are.
+pub fn start(stays: bool) {
     let level = std::env::var("OUTRIDER_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
     // The clients log every failed attempt; the uplink says the same at a bounded rate.
     let quiet = Targets::new()
@@ -27,13 +33,26 @@ pub fn start() {
         .with_target("rsasl", LevelFilter::OFF)
         // It tells which processor it has found.
         .with_target("tract_linalg", level.min(LevelFilter::WARN));
-    let journal = Journal::connect();
+    let journal = if stays { Journal::connect() } else { None };
+    JOURNAL.store(journal.is_some(), Ordering::Relaxed);
     // Never colours: the log goes to files, and a feature of some dependency must not change its bytes.
     let lines = journal.is_none().then(|| {
         let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false).with_writer(std::io::stderr);
         lines.compact().fmt_fields(Fields)
     });
     tracing_subscriber::registry().with(lines).with(journal).with(quiet).init();
+}
+
+/// What a process has to say that ends with it.
+pub fn last(error: &dyn fmt::Display) {
+    if JOURNAL.load(Ordering::Relaxed) {
+        // By the stream, of which the journal knows whose it is; <3> is an error's priority there. If nobody reads it, nothing is
+        // left to do.
+        let text: String = error.to_string().lines().map(|line| format!("<3>{line}\n")).collect();
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    } else {
+        tracing::error!("{error}");
+    }
 }
 
 /// A message with its fields behind it, but for those that it names itself.

@@ -10,7 +10,7 @@
 //!
 //! Nothing waits for that but the frames, and those wait in the kernel's buffers, as they do while any batch is worked on. So
 //! neither a frame nor an event is lost. The new engine begins as after a start: it has no values, windows and counters yet,
-//! and what was raised before is not cleared. An `agent` event with state `reloaded` stands between both.
+//! those of the buses included, and what was raised before is not cleared. An `agent` event with state `reloaded` stands between both.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 

@@ -112,8 +112,9 @@ impl Links {
             before.into_iter().for_each(Running::stop);
             if wanted {
                 send(uplinks, outbox, waker, monitors, shut, &pulse);
+            } else {
+                pulse.rest();
             }
-            pulse.rest();
         })?;
         self.running = Some(Running { thread, shutdown });
         Ok(())
@@ -152,6 +153,8 @@ fn send(
     shut: oneshot::Receiver<()>,
     pulse: &Pulse,
 ) {
+    // From here on it is missed when it does not beat: also when it cannot start.
+    pulse.beat();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!("the uplink cannot start: {error}; events stay in the outbox"),
@@ -172,6 +175,7 @@ fn send(
             () = beating => {}
         }
     });
+    pulse.rest();
     // Dropped, it would wait for a name that is still being looked up: half a minute where there is no network.
     runtime.shutdown_background();
 }

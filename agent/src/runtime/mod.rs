@@ -46,10 +46,12 @@ use service::{Pulse, Watchdog};
 use shell::{Outside, Shell};
 use writer::Writer;
 
-/// A part that has not moved for so long hangs. A worn flash card may take a minute for a write, and an uplink that is stuck
-/// loses nothing; but frames are lost as soon as the kernel's buffers are full.
+/// A worn flash card may take a minute for a write.
+const DISK: Duration = Duration::from_secs(120);
+/// A part that has not moved for so long hangs. An uplink that is stuck loses nothing; but frames are lost as soon as the kernel's
+/// buffers are full.
 const PATIENCE: [(&str, Duration); 3] =
-    [("engine", Duration::from_secs(20)), ("outbox", Duration::from_secs(120)), ("uplink", Duration::from_secs(120))];
+    [("engine", Duration::from_secs(20)), ("outbox", DISK), ("uplink", Duration::from_secs(120))];
 
 /// Looks on: called by the engine thread after each batch of frames, with the events that it led to.
 pub type Observer = Box<dyn FnMut(&Engine, &[Event]) + Send>;
@@ -178,7 +180,9 @@ struct Started {
 
 fn start(parts: &mut Parts) -> Result<Started, RunError> {
     let (waker, is_live) = (Waker::new(), parts.source.is_live());
-    let [engine, outbox, uplink] = PATIENCE.map(|(part, patience)| Pulse::new(part, patience));
+    // A recording waits for the disk.
+    let at_least = if is_live { Duration::ZERO } else { DISK };
+    let [engine, outbox, uplink] = PATIENCE.map(|(part, patience)| Pulse::new(part, patience.max(at_least)));
     let pulses = vec![engine.clone(), outbox.clone(), uplink.clone()];
     let config = std::mem::take(&mut parts.uplink);
     let monitors = std::mem::take(&mut parts.monitors);

@@ -125,14 +125,21 @@ impl LiveBus {
         if refused { Err(SocketCanError::NotPassive { interface: options.interface.clone() }) } else { Ok(()) }
     }
 
-    /// The same bus under another number, listened to in another way. What is open stays open.
+    /// The same bus under another number, listened to in another way. What is open stays open. `old` and `new` are what is said
+    /// under both numbers.
     pub(super) fn reconfigured(
         mut self,
         id: BusId,
         options: BusOptions,
-        now: Instant,
-        notices: &mut Vec<Notice>,
+        (now, now_ns): (Instant, u64),
+        old: &mut Vec<Notice>,
+        new: &mut Vec<Notice>,
     ) -> Self {
+        self.ask_for_drops(now_ns);
+        self.tell_drops(old);
+        old.push(Notice::Report(self.report(self.lost_as.or(self.link.state), now_ns)));
+        // Whoever counts with the new number begins anew.
+        (self.dropped, self.overflow, self.xl, self.unreadable) = (0, 0, 0, 0);
         (self.id, self.options) = (id, options);
         let mut weaker = None;
         if let State::Open(open) = &mut self.state
@@ -143,8 +150,7 @@ impl LiveBus {
         if let Some(text) = weaker {
             self.warn(now, &text);
         }
-        // Whoever counts with the new number wants to know how it is.
-        notices.push(Notice::Report(self.report(self.lost_as.or(self.link.state), wall_ns())));
+        new.push(Notice::Report(self.report(self.lost_as.or(self.link.state), now_ns)));
         self.next_look = now;
         self
     }

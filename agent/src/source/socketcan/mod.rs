@@ -283,13 +283,20 @@ impl Source for SocketCan {
                 }
             }
         }
+        // What has come for a bus that is not wanted any more is the old engine's. Its kernel buffer does not hold more.
+        let wanted = |bus: &LiveBus| catalog.buses().iter().any(|wanted| &*wanted.name == bus.interface());
+        for bus in self.buses.iter_mut().filter(|bus| !wanted(bus)) {
+            let order = &mut self.order;
+            let all = usize::from(u16::MAX);
+            bus.take(&mut self.receiver, all, (now, now_ns), &mut self.notices, |frame| order.push(frame));
+        }
         self.order.rest(rest);
         out.append(&mut self.notices);
         let mut before = std::mem::take(&mut self.buses);
         for (id, options) in options(catalog, listen) {
             let is_it = |bus: &LiveBus| bus.interface() == options.interface;
             let bus = match before.iter().position(is_it) {
-                Some(i) => before.remove(i).reconfigured(id, options, now, &mut news),
+                Some(i) => before.remove(i).reconfigured(id, options, (now, now_ns), out, &mut news),
                 // It is there: made above.
                 None => fresh.remove(fresh.iter().position(is_it).unwrap_or(0)),
             };

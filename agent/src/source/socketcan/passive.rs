@@ -113,10 +113,10 @@ impl PassiveBus {
     /// # Errors
     /// The system's.
     pub(super) fn relisten(&mut self, bus: BusId, listening: &Listening, warn: impl FnOnce(String)) -> io::Result<()> {
-        set_filters(&self.socket, &listening.only)?;
-        set_receive_buffer(&self.socket, listening.receive_buffer, warn)?;
+        // Whatever fails: frames under the old number would be another bus's.
         (self.bus, self.forward_xl) = (bus, listening.forward_xl);
-        Ok(())
+        set_filters(&self.socket, &listening.only)?;
+        set_receive_buffer(&self.socket, listening.receive_buffer, warn)
     }
 
     /// The stamp of the last message; before the first, the time of opening.
