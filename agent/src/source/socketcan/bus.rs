@@ -446,3 +446,25 @@ fn unusable(link: Option<&Link>, index: u32, options: &BusOptions) -> Option<&'s
 fn may_be_opened(link: &Link, options: &BusOptions) -> bool {
     options.allow_acknowledge || link.is_passive()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_another_number_what_was_counted_is_told_under_the_old_one_and_counts_begin_anew() {
+        let (now, options) = (Instant::now(), BusOptions { interface: "no-such-bus".into(), ..BusOptions::default() });
+        let mut bus = LiveBus::new(BusId(0), options.clone(), now);
+        bus.count_drops(3, 5, 6);
+        (bus.overflow, bus.xl, bus.unreadable) = (4, 5, 6);
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        let bus = bus.reconfigured(BusId(1), options, (now, 7), &mut old, &mut new);
+        let [Notice::Missed(missed), Notice::Report(before)] = &old[..] else { panic!("{old:?}") };
+        assert_eq!((missed.bus, missed.cause, missed.frames), (BusId(0), BlindCause::Dropped, Some(3)));
+        let counts = |report: &Report| (report.bus, report.dropped, report.overflow, report.xl, report.unreadable);
+        assert_eq!(counts(before), (BusId(0), 3, 4, 5, 6));
+        let [Notice::Report(after)] = &new[..] else { panic!("{new:?}") };
+        assert_eq!(counts(after), (BusId(1), 0, 0, 0, 0));
+        assert_eq!(bus.interface(), "no-such-bus");
+    }
+}
