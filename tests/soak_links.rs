@@ -152,6 +152,13 @@ fn nothing_is_lost_without_saying_so() {
     }
     proxies.iter().for_each(heal);
     running.wait_for_start();
+    // A link that is down when the agent is told to stop is not waited for.
+    recorder.poll();
+    let (heard, taken) = (recorder.highest(), observer.consume(TOPIC).len());
+    wait_until("both links to be up", || {
+        recorder.poll();
+        recorder.highest() > heard && observer.consume(TOPIC).len() > taken
+    });
     running.signal("TERM");
     running.finish();
 
