@@ -159,6 +159,7 @@ fn features_are_the_same_live_and_in_a_recording() {
         uplink: UplinkConfig::default(),
         monitors: Monitors::default(),
         changes: None,
+        notifier: None,
         observer: Some(observer),
     };
     run(parts, &AtomicBool::new(false)).unwrap();

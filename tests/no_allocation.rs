@@ -10,10 +10,12 @@ use std::sync::Arc;
 use allocation_counter::measure;
 use can_decoders::log::{LogWriter, Options};
 use can_decoders::{BusId, CanId, Database, Frame, FrameKind, LogReader, Plan, Sample};
+use outrider::condition::{Scope, compile};
+use outrider::engine::conditions::{Schedule, Timing};
 use outrider::engine::debounce::DebounceSpec;
 use outrider::engine::{
-    Bus, Catalog, CollectSpec, Collector, Detector, Engine, FeatureSpec, Finder, Function, Fuse, Guard, HealthSpec,
-    Mode, ModelFeature, ModelSpec, Network, Score, Seen, Sink, Target, Verdict,
+    Bus, Catalog, CollectSpec, Collector, ConditionSpec, Detector, Engine, FeatureSpec, Finder, Function, Fuse, Guard,
+    HealthSpec, Mode, ModelFeature, ModelSpec, Models, Network, Score, Seen, Sink, Target, Verdict,
 };
 use outrider::event::{Class, Event};
 use outrider::profile::Profile;
@@ -120,6 +122,42 @@ fn profile(catalog: &Catalog) -> Profile {
     }
 }
 
+/// One of each kind. None of them is ever true for long enough to act, but all are looked at.
+fn conditions(catalog: &Catalog) -> Vec<ConditionSpec> {
+    let models = ["m".into(), "profile".into()];
+    let texts = [
+        "EngineSpeed > 1500.0 && VehicleSpeed < 30.0 || FrontAcceleration > 0.5",
+        "within(EngineSpeed > 1500.0, duration('200ms')) && lasting(VehicleSpeed > 30.0, duration('1s'))",
+        "slope(EngineSpeed) > 10.0 && step(VehicleSpeed) > 0.0 && run(EngineSpeed) < 2.0 && gap(EngineSpeed) > 0.01",
+        "EngineSpeed > 40.0 * VehicleSpeed && BeltDriver == 'Fastened'",
+        "mean(EngineSpeed, duration('1s')) > 1500.0 && count(EngineData1, duration('1s')) > 90.0",
+        "score('m') > 0.5 && !anomaly('profile') && !silent(EngineData1)",
+    ];
+    let spec = |(i, text): (usize, &&str)| {
+        let period_ns = text.contains("mean").then_some(SECOND / 10);
+        let max_age_ns = SECOND;
+        let when = compile(text, Scope { catalog, models: &models, period_ns, max_age_ns }).unwrap();
+        ConditionSpec {
+            name: i.to_string().into(),
+            models: models.clone().into(),
+            snapshot: when.signals.clone(),
+            until: Some(
+                compile("EngineSpeed < 900.0", Scope { catalog, models: &models, period_ns, max_age_ns }).unwrap(),
+            ),
+            when,
+            timing: Timing { hold_ns: 3600 * SECOND, ..Timing::default() },
+            schedule: Schedule { times: vec![(0, 7 * 1440)], ..Schedule::default() },
+            period_ns,
+            max_age_ns,
+            priority: 50,
+            class: Class::Alert,
+            hurry: None,
+            notify: false,
+        }
+    };
+    texts.iter().enumerate().map(spec).collect()
+}
+
 /// Counts, and lets the events go.
 #[derive(Default)]
 struct Tally {
@@ -163,7 +201,10 @@ fn a_frame_without_an_event_takes_no_memory() {
     let detectors = vec![detector(&catalog)];
     let health = HealthSpec { period_ns: 10 * SECOND, silent_factor: 5, silent_min_ns: SECOND / 2 };
     let guard = Guard::new(&profile(&catalog), &catalog).unwrap();
-    let mut engine = Engine::new(catalog, health, collectors, detectors).with_guard(guard);
+    let conditions = conditions(&catalog);
+    let models = Models { names: 2, places: vec![Some(0), Some(1)] };
+    let engine = Engine::new(catalog, health, collectors, detectors).with_guard(guard);
+    let mut engine = engine.with_conditions(conditions, models);
 
     let mut tally = Tally::default();
     let (mut quiet, mut eventful) = (0_u64, 0_u64);

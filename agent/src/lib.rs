@@ -16,6 +16,7 @@ mod memory_outbox;
 
 pub mod audit;
 pub mod cli;
+pub mod condition;
 pub mod config;
 pub mod engine;
 pub mod event;

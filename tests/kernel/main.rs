@@ -20,9 +20,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use agent::{Arrival, arg, run, split};
+use can_decoders::BusId;
 use can_decoders::log::{LogReader, LogWriter, Options};
 use mosquitto::wait_until;
+use outrider::source::Source as _;
 use outrider::source::sim::{SimConfig, Simulation};
+use outrider::source::socketcan::SocketCan;
 use stage::{Stage, Vcan, bus, field, number, sh, text};
 
 const SMALL: &str = "tests/data/small.dbc";
@@ -113,6 +116,67 @@ fn a_new_configuration_loses_no_frame() {
     let events = stage.complete(agent);
     assert_eq!(total(&events, "frames"), u64::from(COUNT));
     assert!(events.iter().all(|event| event.kind != "blind" || text(event, &["bus"]) != Some("kv0")));
+}
+
+/// A listener in the vehicle, on two buses of which one is flooded. How soon it is told is printed: from the kernel's stamp of the
+/// frame until the line has been read.
+#[test]
+fn a_listener_is_told_at_once() {
+    use std::io::{BufRead, BufReader};
+    let (one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
+    let mut stage = Stage::new();
+    let what = bus(one.0, SMALL, "")
+        + &bus(two.0, SMALL, "")
+        + "[notify]\nsocket = \"lamp.sock\"\n[[condition]]\nname = \"lamp\"\nwhen = \"kv0.Motor.Speed > 1000.0\"\nnotify = true\n";
+    let agent = stage.listen(&what, &[one.0, two.0]);
+    let mut flood = generate(two.0, 20_000, "-L 8 -g 0.5");
+    let lamp = std::os::unix::net::UnixStream::connect(stage.dir.path().join("lamp.sock")).unwrap();
+    lamp.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let mut lines = BufReader::new(lamp).lines();
+    let mut micros = Vec::new();
+    for round in 0..100 {
+        for (payload, phase) in [("A00F140001FF9C00", "cleared"), ("A01F140001FF9C00", "raised")] {
+            sh(&format!("cansend kv0 100#{payload}"));
+            if round == 0 && phase == "cleared" {
+                continue;
+            }
+            let line = lines.next().unwrap().unwrap();
+            let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+            assert!(line.contains(&format!("\"phase\":\"{phase}\"")), "{line}");
+            let (_, rest) = line.split_once("{\"t\":").unwrap();
+            let stamp: u64 = rest.split(',').next().unwrap().parse().unwrap();
+            micros.push((u64::try_from(now.as_nanos()).unwrap() - stamp) / 1000);
+        }
+    }
+    micros.sort_unstable();
+    let at = |share: usize| micros[(micros.len() - 1) * share / 100];
+    println!("frame to listener, microseconds: median {}, 95 of 100 {}, longest {}", at(50), at(95), at(100));
+    flood.kill().unwrap();
+    flood.wait().unwrap();
+    assert_eq!(micros.len(), 199);
+    stage.complete(agent);
+}
+
+/// What has come for a bus until it is left out of the configuration is still handed over.
+#[test]
+fn frames_of_a_bus_that_leaves_are_heard() {
+    let (_one, two) = (Vcan::new("kv0"), Vcan::new("kv1"));
+    let catalog = |names: &[&str]| {
+        let dbc: Vec<String> = names.iter().map(|name| format!("{name}={SMALL}")).collect();
+        outrider::config::load_catalog(&dbc, &mut Vec::new()).unwrap()
+    };
+    let mut source = SocketCan::open(&catalog(&["kv0", "kv1"]), &[]).unwrap();
+    assert!(generate(two.0, 300, "-L 8").wait().unwrap().success());
+    sh("cansend kv0 7AB#01");
+    let (mut rest, mut notices) = (Vec::new(), Vec::new());
+    source.reconfigure(&catalog(&["kv0"]), &[], &mut rest, &mut notices).unwrap();
+    assert_eq!(rest.iter().filter(|frame| frame.bus == BusId(1)).count(), 300);
+    let mut batch = Vec::with_capacity(8);
+    wait_until("the frame of the bus that stays", || {
+        source.read(&mut batch, std::time::Duration::from_millis(50)).unwrap();
+        batch.len() + rest.len() > 300
+    });
+    assert_eq!(batch.iter().chain(&rest).filter(|frame| frame.bus == BusId(0)).count(), 1);
 }
 
 /// The kernel's filter of an open socket changes with the configuration.

@@ -10,6 +10,7 @@
 //! | `candump` | a line of a log in memory to a frame |
 //! | `decode` | identifier to message, payload to the physical values of all its signals |
 //! | `engine` | [`Engine::frame`]: decoding, last values, health, silence, and a collection of all signals on change each second |
+//! | `engine-conditions` | the same with 256 conditions, for faults or for driving |
 //! | `engine-profile` | the same with a profile, learned from the drive without DBC files, watching each frame and at 10 Hz |
 //! | `engine-model` | the same with a model at 10 Hz: features, inference by tract, score, debounce |
 //! | `inference` | one call of the network alone |
@@ -20,6 +21,7 @@
 #![allow(missing_docs, reason = "criterion's macros")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic is a benchmark's report, and so is its output")]
 
+mod conditions;
 mod drive;
 mod mlp;
 
@@ -32,7 +34,7 @@ use can_decoders::LogReader;
 use can_decoders::log::Options;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use outrider::engine::{CollectSpec, Collector, Detector, Engine, Guard, HealthSpec, Mode, Score, Verdict};
+use outrider::engine::{CollectSpec, Collector, Detector, Engine, Guard, HealthSpec, Mode, Models, Score, Verdict};
 use outrider::model;
 use outrider::profile::Profile;
 use outrider::profile::learn::Learner;
@@ -153,6 +155,17 @@ fn all(criterion: &mut Criterion) {
     }
     plain.finish();
 
+    let mut conditioned = criterion.benchmark_group("engine-conditions");
+    for drive in &drives {
+        for (what, limits) in [("faults", conditions::FAULTS), ("driving", conditions::DRIVING)] {
+            let specs = conditions::all(drive, limits);
+            let prepare = || engine(drive, None).with_conditions(specs.clone(), Models::default());
+            let name = format!("{what}/{}", drive.name);
+            per_item(&mut conditioned, &name, drive.frames.len(), prepare, |e| drive.play(e, &mut Discard));
+        }
+    }
+    conditioned.finish();
+
     let mut guarded = criterion.benchmark_group("engine-profile");
     for drive in &drives {
         let profile = learned(drive);
@@ -160,6 +173,23 @@ fn all(criterion: &mut Criterion) {
         per_item(&mut guarded, drive.name, drive.frames.len(), prepare, |e| drive.play(e, &mut Discard));
     }
     guarded.finish();
+
+    // All that it does, and conditions beside it.
+    let mut whole = criterion.benchmark_group("engine-whole");
+    for drive in &drives {
+        let profile = learned(drive);
+        let model = models(drive, &scratch.path().join("whole")).into_iter().next().map(|(_, dir)| dir);
+        let specs = conditions::all(drive, conditions::FAULTS);
+        for count in [0, conditions::COUNT] {
+            let prepare = || {
+                let engine = engine(drive, model.as_deref()).with_guard(Guard::new(&profile, &drive.catalog).unwrap());
+                engine.with_conditions(specs[..count].to_vec(), Models::default())
+            };
+            let name = format!("{count}-conditions/{}", drive.name);
+            per_item(&mut whole, &name, drive.frames.len(), prepare, |e| drive.play(e, &mut Discard));
+        }
+    }
+    whole.finish();
 
     for drive in &drives {
         for (name, dir) in models(drive, scratch.path()) {

@@ -81,6 +81,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         uplink: config.uplink,
         monitors,
         changes: None,
+        notifier: None,
         observer: Some(view.observer(&scenario)),
     };
     let started = Instant::now();

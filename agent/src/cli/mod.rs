@@ -40,6 +40,7 @@ use crate::profile::ProfileError;
 #[cfg(feature = "tools")]
 use crate::profile::learn::LearnError;
 use crate::runtime::RunError;
+use crate::runtime::notify::NotifyError;
 use crate::source::SourceError;
 
 #[derive(Parser)]
@@ -141,6 +142,8 @@ enum CliError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("{path}: {source}")]

@@ -45,6 +45,7 @@ struct Fixed {
     /// The names that the vehicle has at some times: they depend on the key and on the period.
     names: Vec<Option<String>>,
     outbox: Option<PathBuf>,
+    notify: Option<PathBuf>,
     source: String,
 }
 
@@ -65,6 +66,7 @@ impl Fixed {
             vehicle: config.vehicle.to_string(),
             names: (0..64).map(|year| naming.due(year * YEAR_NS).map(|name| name.to_string())).collect(),
             outbox: config.outbox.as_ref().map(|place| place.dir.clone()),
+            notify: config.notify.clone(),
             source,
         }
     }
@@ -74,6 +76,7 @@ impl Fixed {
             ("vehicle.id", self.vehicle == new.vehicle),
             ("the vehicle's pseudonym ([privacy] vehicle, key_file, rotate_days)", self.names == new.names),
             ("outbox.dir", self.outbox == new.outbox),
+            ("[notify] socket", self.notify == new.notify),
             ("[source]", self.source == new.source),
         ];
         match same.into_iter().find(|(_, same)| !same) {

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::event::Identity;
 use crate::outbox::SledOutbox;
 use crate::privacy::{Privacy, PrivacyError, PrivacySpec};
+use crate::runtime::notify::Notifier;
 use crate::runtime::{self, Parts, clock};
 use crate::source;
 use crate::uplink::{Monitors, Uplinks};
@@ -45,6 +46,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     }
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
     let source = source::open(source_config, live.engine.catalog())?;
+    let notifier = config.notify.as_deref().map(Notifier::open).transpose()?;
     let now = if source.is_live() { clock::moment() } else { clock::wall_ns().into() };
     let naming = config.privacy.naming(identity);
     let outbox = SledOutbox::open(&outbox_place.dir, outbox_place.config, naming, now)?;
@@ -63,6 +65,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         monitors: Monitors::new(&config.uplink),
         uplink: config.uplink,
         changes: Some(changes),
+        notifier,
         observer: None,
     };
     let outcome = runtime::run(parts, &stop)?;

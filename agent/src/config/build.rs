@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::engine::{Catalog, CollectSpec, Collector, Detector, Engine, Guard, HealthSpec, Network};
+use crate::engine::{
+    Catalog, CollectSpec, Collector, ConditionSpec, Detector, Engine, Guard, HealthSpec, Models, Network,
+};
 use crate::event::ModelState;
 use crate::model::{self, Budgeted, Manifest, Meter, ModelError};
 use crate::profile::{Profile, ProfileError};
@@ -21,6 +23,10 @@ pub struct EngineConfig {
     pub models: Vec<PathBuf>,
     /// The profile's file.
     pub profile: Option<PathBuf>,
+    /// Conditions.
+    pub conditions: Vec<ConditionSpec>,
+    /// What conditions call the models, in their order, and then the profile.
+    pub model_names: Vec<Arc<str>>,
     /// Health.
     pub health: HealthSpec,
 }
@@ -131,10 +137,18 @@ impl EngineConfig {
     fn engine(&self, detectors: Vec<Detector>, guard: Option<Guard>) -> Engine {
         let collectors = self.collections.iter().map(|spec| Collector::new(spec.clone(), &self.catalog)).collect();
         let engine = Engine::new(self.catalog.clone(), self.health, collectors, detectors);
-        match guard {
+        let names: Vec<Arc<str>> =
+            engine.detectors().iter().map(|detector| detector.spec().finder.name.clone()).collect();
+        let guarded = guard.is_some();
+        let engine = match guard {
             Some(guard) => engine.with_guard(guard),
             None => engine,
-        }
+        };
+        // Some may have been refused: what conditions ask of those is not known.
+        let place = |name: &Arc<str>| self.model_names.iter().position(|other| other == name);
+        let mut models: Vec<Option<usize>> = names.iter().map(place).collect();
+        models.extend(guarded.then(|| self.model_names.len().checked_sub(1)));
+        engine.with_conditions(self.conditions.clone(), Models { names: self.model_names.len(), places: models })
     }
 }
 

@@ -5,6 +5,7 @@
 //! file. Secrets are never in the file itself, only the names of files that hold them.
 
 mod build;
+mod condition;
 mod gateway;
 mod privacy;
 mod raw;
@@ -24,12 +25,15 @@ pub(crate) use gateway::url;
 
 use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, HealthSpec, Mode};
 use crate::event::Class;
+use crate::model;
 use crate::outbox::{NETWORKS, OutboxConfig};
 use crate::privacy::PrivacySpec;
 use crate::source::sim::ScheduledFault;
 use crate::source::socketcan::Listen;
 use crate::uplink::UplinkConfig;
 
+/// What conditions call the profile.
+const PROFILE: &str = "profile";
 /// Largest configuration file, bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -45,12 +49,14 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// Something in the file is wrong.
-    #[error("{path}:{line}: {message}")]
+    #[error("{path}:{line}:{} {message}", column.map(|column| format!("{column}:")).unwrap_or_default())]
     Invalid {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
+        /// Bytes of the line up to it, from 1, where it is a place in a text.
+        column: Option<usize>,
         /// Key, what is wrong, and the remedy.
         message: String,
     },
@@ -65,6 +71,8 @@ pub struct Config {
     pub source: Option<SourceConfig>,
     /// What the engine does.
     pub engine: EngineConfig,
+    /// The socket that listeners in the vehicle connect to.
+    pub notify: Option<PathBuf>,
     /// Where events are kept.
     pub outbox: Option<OutboxPlace>,
     /// Where events go.
@@ -129,7 +137,18 @@ impl Reader<'_> {
     }
 
     fn error_at_line(&self, line: usize, message: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid { path: self.path.into(), line, message: message.into() }
+        ConfigError::Invalid { path: self.path.into(), line, column: None, message: message.into() }
+    }
+
+    /// Something is wrong so many bytes into a text of the file.
+    fn error_inside(&self, text: &Spanned<String>, at: usize, message: impl Into<String>) -> ConfigError {
+        let written = self.text.get(text.span()).unwrap_or_default();
+        // With escapes in it, the text is not in the file as it is: then its beginning is what can be told.
+        let inside = written.find(text.get_ref().as_str()).map_or(0, |start| start + at);
+        let before = self.text.get(..text.span().start + inside).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1) + 1;
+        ConfigError::Invalid { path: self.path.into(), line, column: Some(column), message: message.into() }
     }
 
     fn resolve(&self, file: &str) -> PathBuf {
@@ -199,7 +218,9 @@ impl Config {
 
         let mut warnings = Vec::new();
         let catalog = buses(&reader, &raw.buses, &mut warnings)?;
-        let listen = raw.buses.iter().map(|bus| listen(&reader, bus)).collect::<Result<_, _>>()?;
+        let mut listen = raw.buses.iter().map(|bus| listen(&reader, bus)).collect::<Result<Vec<_>, _>>()?;
+        let hasty = raw.conditions.iter().any(condition::Raw::notifies);
+        listen.iter_mut().for_each(|listen| listen.hasty = hasty);
         let source = raw.source.map(|s| source(&reader, s, &catalog, listen)).transpose()?;
         let collections = raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
         let mut models = Vec::new();
@@ -210,6 +231,20 @@ impl Config {
             }
             models.push(dir);
         }
+        let model_names: Vec<Arc<str>> =
+            models.iter().map(|dir| model::name(dir)).chain(raw.profile.as_ref().map(|_| PROFILE.into())).collect();
+        if raw.profile.is_some() && model_names[..models.len()].iter().any(|name| **name == *PROFILE) {
+            warnings.push(format!(
+                "a model is called \"{PROFILE}\": conditions that speak of it mean that one, not the profile"
+            ));
+        }
+        let around = condition::Surroundings {
+            catalog: &catalog,
+            models: &model_names,
+            can_notify: raw.notify.is_some(),
+            collections: &raw.collections,
+        };
+        let conditions = condition::conditions(&reader, &raw.conditions, around)?;
         let profile = raw.profile.map(|profile| reader.resolve(profile.file.get_ref()));
         for bus in raw.buses.iter().filter(|bus| profile.is_some() && bus.only_known) {
             warnings.push(format!(
@@ -253,7 +288,16 @@ impl Config {
         Ok(Self {
             vehicle: id.as_str().into(),
             source,
-            engine: EngineConfig { catalog, collections, models, profile, health: health(&reader, &raw.health)? },
+            engine: EngineConfig {
+                catalog,
+                collections,
+                models,
+                profile,
+                conditions,
+                model_names,
+                health: health(&reader, &raw.health)?,
+            },
+            notify: raw.notify.map(|notify| reader.resolve(&notify.socket)),
             outbox,
             uplink,
             privacy,
@@ -354,6 +398,7 @@ fn listen(reader: &Reader, raw: &raw::Bus) -> Result<Listen, ConfigError> {
         only_known: raw.only_known,
         receive_buffer: kib as usize * 1024,
         forward_xl: raw.forward_xl,
+        hasty: false,
     })
 }
 

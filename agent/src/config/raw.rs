@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{gateway, privacy, validity};
+use super::{condition, gateway, privacy, validity};
 use crate::outbox::Durability;
 
 #[derive(Debug, Deserialize)]
@@ -18,6 +18,9 @@ pub(super) struct Raw {
     #[serde(rename = "model", default)]
     pub(super) models: Vec<Model>,
     pub(super) profile: Option<Profile>,
+    #[serde(rename = "condition", default)]
+    pub(super) conditions: Vec<condition::Raw>,
+    pub(super) notify: Option<Notify>,
     #[serde(default)]
     pub(super) health: Health,
     pub(super) outbox: Option<Outbox>,
@@ -110,6 +113,12 @@ pub(super) enum CollectMode {
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub(super) dir: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    pub(super) socket: String,
 }
 
 #[derive(Debug, Deserialize)]

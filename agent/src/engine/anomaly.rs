@@ -42,6 +42,10 @@ impl Watched {
         Self { what, threshold, debounce: Debounce::new(debounce), peak: 0.0, since_ns: 0, class: Class::Alert }
     }
 
+    pub(super) fn is_raised(&self) -> bool {
+        self.debounce.is_raised()
+    }
+
     /// Nobody looks any more: what was raised is over, as far as anyone knows.
     pub(super) fn end(&mut self, tick: Tick, finder: &Finder) -> Option<Event> {
         self.debounce.end().then(|| self.event(tick, AnomalyPhase::Cleared, self.peak, finder, Vec::new()))

@@ -194,6 +194,11 @@ impl Catalog {
         Some((bus, SignalIndex(id.0 - self.signal_base[bus])))
     }
 
+    /// Position of the bus that says this about itself.
+    pub(super) fn bus_of_health(&self, id: SignalId) -> usize {
+        id.0.saturating_sub(self.signals) as usize / HEALTH_SIGNALS.len()
+    }
+
     /// The names behind a number.
     pub fn signal(&self, id: SignalId) -> Named<'_> {
         if let Some(index) = id.0.checked_sub(self.signals) {
@@ -287,7 +292,8 @@ impl Catalog {
         Ok(found)
     }
 
-    fn full_signal_name(&self, id: SignalId) -> String {
+    /// The name that no other signal has: `bus:Message.Signal`.
+    pub fn full_signal_name(&self, id: SignalId) -> String {
         let Named { bus, message, name, .. } = self.signal(id);
         format!("{}:{message}.{name}", bus.name)
     }

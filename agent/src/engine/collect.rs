@@ -81,6 +81,11 @@ impl Collector {
         self.spec.period_ns
     }
 
+    /// It looks on another grid from now on.
+    pub(super) fn set_period(&mut self, period_ns: u64) {
+        self.spec.period_ns = period_ns;
+    }
+
     /// The signals of which every sample is wanted; a sample is told with its position here.
     pub fn sampled(&self) -> &[SignalId] {
         if self.spec.mode == Mode::Aggregate { &self.spec.signals } else { &[] }

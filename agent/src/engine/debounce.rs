@@ -58,6 +58,11 @@ impl Debounce {
         Self { spec, recent, raised: false, since_ns: None, last_held_ns: 0, last_told_ns: 0 }
     }
 
+    /// It has been raised, and has not cleared.
+    pub fn is_raised(&self) -> bool {
+        self.raised
+    }
+
     /// Ends what was raised; true when something was.
     pub fn end(&mut self) -> bool {
         self.recent.clear();

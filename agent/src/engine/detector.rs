@@ -190,6 +190,11 @@ impl Detector {
         self.features.values()
     }
 
+    /// An anomaly of it has been raised, and has not cleared.
+    pub fn is_raised(&self) -> bool {
+        self.watched.is_raised()
+    }
+
     /// The score of the last grid point; `None` while there is none.
     pub fn last_score(&self) -> Option<f64> {
         self.last_score

@@ -11,16 +11,17 @@
 //!  frame ─▶ time passes ─▶ which bus ─▶ which message ─▶ decode ─▶ last values
 //!               │                                                      │
 //!               ▼  due at grid points of time                          ▼
-//!        detectors, collections, silence, health  ◀────────────────────┘
+//!        detectors, collections, silence, health  ◀───── conditions ◀──┘
 //! ```
 //!
-//! Everything that is not a frame happens at grid points: multiples of a period since the epoch. A
-//! grid point at time T sees exactly the frames with times below T.
+//! Everything that is not a frame happens at grid points: multiples of a period since the epoch; and conditions, at times that
+//! follow from frames. What happens at time T sees exactly the frames with times below T.
 
 mod anomaly;
 pub mod bus;
 pub mod catalog;
 pub mod collect;
+pub mod conditions;
 pub mod debounce;
 pub mod detector;
 pub mod features;
@@ -36,6 +37,7 @@ pub use anomaly::{Finder, Tick};
 pub use bus::{Missed, Notice, Report};
 pub use catalog::{ANY_BUS, Bus, Catalog, HEALTH_MESSAGE, HEALTH_SIGNALS, MessageId, NameError, SignalId};
 pub use collect::{CollectSpec, Collector, Mode};
+pub use conditions::{ConditionSpec, Models};
 pub use detector::{Detector, Fuse, ModelFeature, ModelSpec, Network, Score, Target, Verdict};
 pub use features::{FeatureSet, FeatureSpec, Function};
 pub use guard::{Guard, GuardError};
@@ -44,6 +46,7 @@ pub use state::{MessageSlot, Slot, State};
 pub use stats::{MAX_EDGES, SCORE_EDGES, Seen};
 
 use crate::event::Event;
+use conditions::{Conditions, Hurry, View, Wanted};
 
 /// What the engine gives out.
 pub trait Sink {
@@ -53,6 +56,8 @@ pub trait Sink {
     fn features(&mut self, _model: usize, _now_ns: u64, _values: &[f64]) {}
     /// The score of model `model` (or, one past the last of them, of the guard) at a grid point, with the part of each target, all rounded.
     fn score(&mut self, _model: usize, _now_ns: u64, _score: f64, _parts: &mut dyn Iterator<Item = f64>) {}
+    /// An event that somebody in the vehicle waits for; [`Self::event`] gets it, too.
+    fn notify(&mut self, _event: &Event) {}
 }
 
 impl Sink for Vec<Event> {
@@ -81,6 +86,10 @@ pub struct Engine {
     detectors: Vec<Detector>,
     guard: Option<Guard>,
     collectors: Vec<Collector>,
+    /// Collections that look more often for a while.
+    hurried: Vec<Hurried>,
+    conditions: Conditions,
+    wanted: Wanted,
     /// Per signal: the collectors that aggregate it, as (collector, position) pairs.
     sampled: Vec<Box<[(u16, u32)]>>,
     health: HealthMonitor,
@@ -93,13 +102,20 @@ pub struct Engine {
 }
 
 #[derive(Debug, Clone, Copy)]
+struct Hurried {
+    collector: usize,
+    usual_ns: u64,
+    until_ns: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Timer {
     due_ns: u64,
     period_ns: u64,
     job: Job,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     Silence,
     Buses,
@@ -139,6 +155,9 @@ impl Engine {
             detectors,
             guard: None,
             collectors,
+            hurried: Vec::new(),
+            conditions: Conditions::default(),
+            wanted: Wanted::default(),
             timers,
             next_due_ns: 0,
             now_ns: 0,
@@ -151,6 +170,12 @@ impl Engine {
         // After the buses were measured, and before models look.
         self.timers.insert(2, Timer { due_ns: 0, period_ns: guard::PERIOD_NS, job: Job::Guard });
         self.guard = Some(guard);
+        self
+    }
+
+    /// Has conditions looked at, made for its catalog. A profile has to be there first.
+    pub fn with_conditions(mut self, specs: Vec<ConditionSpec>, models: Models) -> Self {
+        self.conditions = Conditions::new(specs, models, &self.catalog);
         self
     }
 
@@ -223,6 +248,54 @@ impl Engine {
                 self.collectors[usize::from(collector)].sample(position as usize, sample.value);
             }
         });
+
+        // 6. Conditions.
+        if silent {
+            self.conditions.silences(&self.health);
+        }
+        if self.conditions.message(id, &self.state, now_ns) {
+            self.judge(sink);
+        }
+    }
+
+    /// Looks at the conditions that something concerns, and does what they want.
+    fn judge(&mut self, sink: &mut impl Sink) {
+        let view = View { state: &self.state, health: &self.health, now_ns: self.now_ns, frames: self.frames };
+        self.conditions.judge(&view, &mut self.wanted, sink);
+        self.next_due_ns = self.next_due_ns.min(self.conditions.due_ns());
+        while let Some(hurry) = self.wanted.hurries.pop() {
+            self.hurry(hurry);
+        }
+    }
+
+    fn hurry(&mut self, hurry: Hurry) {
+        let Hurry { collector, period_ns, for_ns } = hurry;
+        let is_its = |timer: &&mut Timer| timer.job == Job::Collector(collector);
+        let Some(timer) = self.timers.iter_mut().find(is_its) else { return };
+        let until_ns = self.now_ns.saturating_add(for_ns);
+        match self.hurried.iter_mut().find(|hurried| hurried.collector == collector) {
+            Some(hurried) => hurried.until_ns = hurried.until_ns.max(until_ns),
+            None => self.hurried.push(Hurried { collector, usual_ns: timer.period_ns, until_ns }),
+        }
+        if period_ns < timer.period_ns {
+            timer.period_ns = period_ns;
+            timer.due_ns = self.now_ns.saturating_add(1).next_multiple_of(period_ns);
+            self.next_due_ns = self.next_due_ns.min(timer.due_ns);
+            self.collectors[collector].set_period(period_ns);
+        }
+    }
+
+    /// A collection has looked: back to its usual grid, when it has hurried for long enough.
+    fn rest(&mut self, collector: usize, at_ns: u64) {
+        let Some(i) = self.hurried.iter().position(|one| one.collector == collector && one.until_ns <= at_ns) else {
+            return;
+        };
+        let usual_ns = self.hurried.swap_remove(i).usual_ns;
+        if let Some(timer) = self.timers.iter_mut().find(|timer| timer.job == Job::Collector(collector)) {
+            timer.period_ns = usual_ns;
+            timer.due_ns = at_ns.saturating_add(1).next_multiple_of(usual_ns);
+        }
+        self.collectors[collector].set_period(usual_ns);
     }
 
     /// What a live source says beside frames: states of interfaces, and times in which frames were missed.
@@ -252,8 +325,22 @@ impl Engine {
         }
         if self.now_ns == 0 || back || now_ns.saturating_sub(self.now_ns) > JUMP_NS {
             self.jump(now_ns, sink);
+            self.judge(sink);
         }
         while let Some(timer) = self.timers.iter_mut().min_by_key(|t| t.due_ns) {
+            // At one time, conditions come last.
+            let at = self.conditions.due_ns();
+            if at < timer.due_ns {
+                if at > now_ns {
+                    self.next_due_ns = at;
+                    break;
+                }
+                self.now_ns = self.now_ns.max(at);
+                let now_ns = self.now_ns;
+                self.conditions.due(&View { state: &self.state, health: &self.health, now_ns, frames: self.frames });
+                self.judge(sink);
+                continue;
+            }
             if timer.due_ns > now_ns {
                 self.next_due_ns = timer.due_ns;
                 break;
@@ -262,19 +349,34 @@ impl Engine {
             timer.due_ns += timer.period_ns;
             self.now_ns = at;
             match job {
-                Job::Silence => self.health.check_silence(&self.state, &self.catalog, at, sink),
-                Job::Buses => self.health.measure(&mut self.state, &self.catalog, at, sink),
+                Job::Silence => {
+                    self.health.check_silence(&self.state, &self.catalog, at, sink);
+                    self.conditions.silences(&self.health);
+                }
+                Job::Buses => {
+                    self.health.measure(&mut self.state, &self.catalog, at, sink);
+                    self.conditions.buses(&self.catalog, &self.state, at);
+                }
                 Job::Detector(_) | Job::Guard if self.frames == 0 => {}
                 Job::Guard => {
                     if let Some(guard) = &mut self.guard {
                         guard.tick(self.detectors.len(), Tick { now_ns: at, frames: self.frames }, sink);
+                        self.conditions.scored(self.detectors.len(), Some(guard.last_score()), guard.is_raised());
                     }
                 }
                 Job::Detector(i) => {
-                    self.detectors[i].tick(i, &self.state, Tick { now_ns: at, frames: self.frames }, sink);
+                    let detector = &mut self.detectors[i];
+                    detector.tick(i, &self.state, Tick { now_ns: at, frames: self.frames }, sink);
+                    self.conditions.scored(i, detector.last_score(), detector.is_raised());
                 }
-                Job::Collector(i) => self.collectors[i].tick(&self.state, at, sink),
+                Job::Collector(i) => {
+                    self.collectors[i].tick(&self.state, at, sink);
+                    self.rest(i, at);
+                }
                 Job::Health => self.health.tell(&self.catalog, at, sink),
+            }
+            if self.conditions.has_work() {
+                self.judge(sink);
             }
         }
         self.now_ns = self.now_ns.max(now_ns);
@@ -310,6 +412,10 @@ impl Engine {
         for timer in &mut self.timers {
             timer.due_ns = now_ns.next_multiple_of(timer.period_ns);
         }
+        for hurried in &mut self.hurried {
+            hurried.until_ns = hurried.until_ns.min(now_ns);
+        }
+        self.conditions.time_jumped(now_ns);
         // Not left for later: after a step back, what was due next would lie far ahead.
         self.next_due_ns = self.timers.iter().map(|t| t.due_ns).min().unwrap_or(now_ns);
         self.now_ns = now_ns;
@@ -333,6 +439,11 @@ impl Engine {
     /// The counters.
     pub fn health(&self) -> &HealthMonitor {
         &self.health
+    }
+
+    /// The conditions, the first to act first.
+    pub fn conditions(&self) -> impl Iterator<Item = &ConditionSpec> {
+        self.conditions.specs()
     }
 
     /// What watches the traffic.

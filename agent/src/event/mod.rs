@@ -9,6 +9,7 @@
 
 mod bus;
 pub(crate) mod clock;
+mod condition;
 mod gateway;
 mod model;
 mod regions;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, InvalidBy, Xl};
 pub use clock::{Clock, ClockChange, ClockFix, ClockState, Moment};
+pub use condition::{Condition, ConditionPhase, Snapshot};
 pub use gateway::{Certificate, GatewayState};
 pub use model::{Anomaly, AnomalyPhase, Contribution, InputStats, ModelState, ModelStats};
 pub use regions::Regions;
@@ -184,6 +186,8 @@ pub enum Body {
     Certificate(Certificate),
     /// The clock was set, or what is known of it changed.
     Clock(ClockChange),
+    /// A condition has acted, or is over.
+    Condition(Condition),
     /// Sequence numbers that will not arrive, and why.
     Gap(Gap),
     /// What became of a gateway.
@@ -214,6 +218,7 @@ impl Body {
             Self::Bus(_) => "bus",
             Self::Certificate(_) => "certificate",
             Self::Clock(_) => "clock",
+            Self::Condition(_) => "condition",
             Self::Gap(_) => "gap",
             Self::Gateway(_) => "gateway",
             Self::Health(_) => "health",

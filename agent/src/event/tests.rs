@@ -52,6 +52,14 @@ fn samples() -> Vec<Event> {
         }),
         Body::Bus(BusStatus { bus: "can0".into(), health: known() }),
         Body::Clock(ClockChange { step: -86_400_000_000_000, error: Some(1_250_000), state: ClockState::Synced }),
+        Body::Condition(Condition {
+            name: "overheat".into(),
+            frame: 7,
+            phase: ConditionPhase::Cleared,
+            since: 1_700_000_000_000_000_000,
+            values: None,
+            suppressed: 0,
+        }),
         Body::Xl(Xl {
             af: 0xDEAD_BEEF,
             bus: "can0".into(),
@@ -227,6 +235,23 @@ fn variants() -> Vec<Event> {
             Body::Clock(_) => {
                 for state in ClockState::ALL {
                     with(Body::Clock(ClockChange { step: 1, error: None, state }));
+                }
+            }
+            Body::Condition(condition) => {
+                let values = || {
+                    Some(NameMap::new(vec![
+                        ("Load".into(), Snapshot { v: None, age: None, why: None }),
+                        ("EngineSpeed".into(), Snapshot { v: Some(3000.5), age: Some(12), why: None }),
+                        ("Oil".into(), Snapshot { v: Some(215.0), age: Some(1), why: Some("not_available") }),
+                    ]))
+                };
+                for phase in [ConditionPhase::Raised, ConditionPhase::Holding] {
+                    with(Body::Condition(Condition { phase, values: values(), suppressed: 3, ..condition.clone() }));
+                }
+                for validity in can_decoders::Validity::ALL {
+                    let snapshot = Snapshot { v: Some(1.0), age: Some(0), why: Some(validity.name()) };
+                    let values = Some(NameMap::new(vec![("a".into(), snapshot)]));
+                    with(Body::Condition(Condition { values, ..condition.clone() }));
                 }
             }
             Body::Signals(_) | Body::Aggregates(_) | Body::Xl(_) => {}

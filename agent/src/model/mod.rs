@@ -20,6 +20,7 @@ mod manifest;
 mod onnx;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -109,6 +110,14 @@ struct ParityVector {
     parts: Vec<f32>,
     #[serde(default)]
     score: f32,
+}
+
+/// What the model in `dir` is called; what its directory is called when its manifest cannot be read.
+pub fn name(dir: &Path) -> Arc<str> {
+    match Manifest::load(dir) {
+        Ok(manifest) => manifest.spec.finder.name.clone(),
+        Err(_) => dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(),
+    }
 }
 
 /// Loads the model in `dir` and checks it.

@@ -10,7 +10,8 @@
 //!
 //! Detectors speak of signals as well. What a model says in an anomaly of a signal with a rule is treated in the same way; all
 //! events of a model that reads a signal restricted to regions are restricted. A profile ([`crate::profile`]) has fields of
-//! its own: what it says of a message that has a signal with a rule comes without the values.
+//! its own: what it says of a message that has a signal with a rule comes without the values. Conditions are treated as models
+//! are: what they say is said of all that they ask for.
 //!
 //! What stays: scores, which are made of many values; the order of events, which tells the time of one roughly by its
 //! neighbours; the names of signals. Gap events say nothing but numbers and times, and go everywhere.
@@ -27,8 +28,10 @@ use thiserror::Error;
 pub use pseudonym::{KeyError, LATER_NAMES_FROM, MIN_KEY_BYTES, Naming, PSEUDONYM, Period, Pseudonyms};
 pub use rule::{Measure, PrivacySpec, Rule};
 
-use crate::engine::{Catalog, Engine, Function, SignalId};
-use crate::event::{Aggregate, Aggregates, Anomaly, Body, Class, Event, ModelStats, NameMap, Regions, Signals};
+use crate::engine::{Catalog, ConditionSpec, Engine, Function, SignalId};
+use crate::event::{
+    Aggregate, Aggregates, Anomaly, Body, Class, Condition, Event, ModelStats, NameMap, Regions, Signals, Snapshot,
+};
 
 /// Rules that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -91,6 +94,8 @@ pub struct Privacy {
     signals: HashMap<Arc<str>, (SignalId, ByClass<Treatment>)>,
     /// By model.
     models: HashMap<Arc<str>, Model>,
+    /// By condition.
+    conditions: HashMap<Arc<str>, Terms>,
     /// Fields that the profile speaks of begin with one of these.
     fields: Vec<Arc<str>>,
     pseudonyms: Option<Arc<Pseudonyms>>,
@@ -154,7 +159,34 @@ impl Privacy {
                 this.fields.extend(guard.fields_of(bus, |id| plan.find(id) == Some(message)));
             }
         }
+        for spec in engine.conditions() {
+            let terms = this.terms_of_condition(spec, engine.catalog())?;
+            this.conditions.insert(spec.name.clone(), terms);
+        }
         Ok(this)
+    }
+
+    /// What a condition says, it says of the signals and models that it asks for.
+    fn terms_of_condition(&self, spec: &ConditionSpec, catalog: &Catalog) -> Result<Terms, PrivacyError> {
+        let rank = spec.class.rank();
+        let what = || PrivacyError::Nowhere {
+            what: format!("what condition {} asks for", spec.name).into(),
+            class: spec.class,
+        };
+        let mut terms = self.whole[rank].clone();
+        for program in std::iter::once(&spec.when).chain(&spec.until) {
+            let mut signals = program.signals.clone();
+            signals.extend(program.features.iter().filter_map(|feature| catalog.find_signal(&feature.of).ok()));
+            for name in catalog.signal_names(&signals) {
+                if let Some((_, treatment)) = self.treatment(rank, &name) {
+                    terms = terms.and(&treatment.terms).ok_or_else(what)?;
+                }
+            }
+            for model in program.models.iter().filter_map(|model| spec.models.get(usize::from(*model))) {
+                terms = terms.and(&self.terms_of_model(rank, model)).ok_or_else(what)?;
+            }
+        }
+        Ok(terms)
     }
 
     fn add(&mut self, rule: &Rule, catalog: &Catalog) -> Result<(), PrivacyError> {
@@ -217,6 +249,32 @@ impl Privacy {
                 self.model_stats(rank, stats);
                 let terms = self.terms_of_model(rank, &stats.name);
                 out(told(event, &terms));
+            }
+            Body::Condition(condition) => {
+                let terms = self.conditions.get(&condition.name).unwrap_or(&self.whole[rank]).clone();
+                let (now_ns, clock, class) = (event.time_ns, event.clock, event.class);
+                let tell = |body| Event { clock, ..Event::new(now_ns, class, Body::Condition(body)) };
+                let Some(values) = &condition.values else { return out(told(tell(condition), &terms)) };
+                let entries = values.entries();
+                self.note_rows(rank, entries.iter().filter_map(|(name, snapshot)| Some((name, snapshot.v?))));
+                let kept = entries.iter().filter_map(|(name, snapshot)| {
+                    let v = self.value(rank, name, snapshot.v.unwrap_or(f64::NAN), now_ns)?;
+                    Some((name.clone(), Snapshot { v: v.filter(|_| snapshot.v.is_some()), ..*snapshot }))
+                });
+                // What the condition itself says goes in any case; signals with other terms, after it.
+                let mut groups = vec![(terms.clone(), Vec::new())];
+                for (of, values) in self.divide(rank, kept) {
+                    // Where both hold; what may go nowhere with it does not go.
+                    let Some(both) = of.and(&terms) else { continue };
+                    match groups.iter_mut().find(|(of, _)| *of == both) {
+                        Some((_, group)) => group.extend(values),
+                        None => groups.push((both, values)),
+                    }
+                }
+                for (terms, values) in groups {
+                    let values = Some(NameMap::new(values));
+                    out(told(tell(Condition { values, ..condition.clone() }), &terms));
+                }
             }
             Body::Model(ref state) => {
                 let terms = self.terms_of_model(rank, &state.name);
@@ -338,6 +396,10 @@ fn told(mut event: Event, terms: &Terms) -> Event {
             floor(&mut anomaly.since);
             // As good as a clock.
             anomaly.frame = 0;
+        }
+        Body::Condition(condition) => {
+            floor(&mut condition.since);
+            condition.frame = 0;
         }
         Body::ModelStats(stats) => floor(&mut stats.since),
         Body::Message(message) => floor(&mut message.last),

@@ -10,6 +10,9 @@ use crate::engine::{
 };
 use crate::event::{AnomalyPhase, Clock, ClockState, Contribution, Gap, InputStats, LossCause, MessageState};
 
+#[path = "condition_tests.rs"]
+mod conditions;
+
 const DBC: &str = r#"VERSION ""
 BU_: A
 BO_ 256 Gps: 8 A

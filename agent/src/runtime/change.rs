@@ -18,6 +18,7 @@ use can_decoders::Frame;
 use thiserror::Error;
 
 use super::Parts;
+use super::drive::Outputs;
 use super::shell::Shell;
 use crate::config::Live;
 use crate::event::{Body, Event};
@@ -97,13 +98,14 @@ fn make(
     parts.source.reconfigure(live.engine.catalog(), &listen, batch, &mut notices)?;
 
     let old = &mut parts.live.engine;
+    let mut sink = Outputs { events: &mut *events, notifier: parts.notifier.as_mut() };
     for frame in batch.iter() {
-        old.frame(frame, events);
+        old.frame(frame, &mut sink);
     }
     shell.frames += batch.len() as u64;
     batch.clear();
-    notices.into_iter().for_each(|notice| old.notice(notice, events));
-    old.finish(events);
+    notices.into_iter().for_each(|notice| old.notice(notice, &mut sink));
+    old.finish(&mut sink);
     let now_ns = old.now_ns();
     parts.observe(events);
     events.drain(..).for_each(|event| shell.send(event));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use can_decoders::Frame;
 
+use super::notify::Notifier;
 use super::shell::Shell;
 use super::{Parts, RunError, change, clock};
 use crate::engine::Sink;
@@ -52,8 +53,9 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
         if shell.first_ns > 0 {
             shell.look_at_clocks(asked_ns);
         }
+        let mut sink = Outputs { events: &mut events, notifier: parts.notifier.as_mut() };
         for frame in &batch {
-            parts.live.engine.frame(frame, &mut events);
+            parts.live.engine.frame(frame, &mut sink);
         }
         if !batch.is_empty() {
             last_frame = Instant::now();
@@ -64,9 +66,9 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
         shell.frames += batch.len() as u64;
         parts.source.notices(&mut notices);
         for notice in notices.drain(..) {
-            parts.live.engine.notice(notice, &mut events);
+            parts.live.engine.notice(notice, &mut sink);
         }
-        parts.live.engine.advance(now_ns, &mut events);
+        parts.live.engine.advance(now_ns, &mut sink);
         let (bad_lines, engine_ns) = (parts.source.bad_lines(), parts.live.engine.now_ns());
         if shell.has_news(bad_lines, engine_ns) {
             events.event(shell.tell("running", bad_lines, engine_ns));
@@ -84,18 +86,37 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
     };
     batch.clear();
     parts.source.finish(&mut batch, &mut notices);
+    let mut sink = Outputs { events: &mut events, notifier: parts.notifier.as_mut() };
     for frame in &batch {
-        parts.live.engine.frame(frame, &mut events);
+        parts.live.engine.frame(frame, &mut sink);
     }
     shell.frames += batch.len() as u64;
     for notice in notices.drain(..) {
-        parts.live.engine.notice(notice, &mut events);
+        parts.live.engine.notice(notice, &mut sink);
     }
-    parts.live.engine.finish(&mut events);
+    parts.live.engine.finish(&mut sink);
     if shell.first_ns > 0 {
         events.event(shell.tell("stopping", parts.source.bad_lines(), parts.live.engine.now_ns()));
     }
     parts.observe(&events);
     events.drain(..).for_each(|event| shell.send(event));
     result
+}
+
+/// Takes events for the queue, which gets them after the batch, and tells listeners at once.
+pub(super) struct Outputs<'a> {
+    pub(super) events: &'a mut Vec<Event>,
+    pub(super) notifier: Option<&'a mut Notifier>,
+}
+
+impl Sink for Outputs<'_> {
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    fn notify(&mut self, event: &Event) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.tell(event);
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod change;
 pub mod clock;
 mod drive;
 mod links;
+pub mod notify;
 pub mod panics;
 pub mod service;
 mod shell;
@@ -42,6 +43,7 @@ use crate::source::{Source, SourceError};
 use crate::uplink::{GatewayError, LinkSnapshot, Monitors, UplinkConfig, Waker};
 pub use change::{Change, News, Refusal};
 use links::Links;
+use notify::Notifier;
 use service::{Pulse, Watchdog};
 use shell::{Outside, Shell};
 use writer::Writer;
@@ -74,6 +76,8 @@ pub struct Parts {
     pub monitors: Monitors,
     /// New configurations, as they come.
     pub changes: Option<Receiver<News>>,
+    /// Tells listeners in the vehicle.
+    pub notifier: Option<Notifier>,
     /// Looks on.
     pub observer: Option<Observer>,
 }
@@ -180,20 +184,27 @@ struct Started {
 
 fn start(parts: &mut Parts) -> Result<Started, RunError> {
     let (waker, is_live) = (Waker::new(), parts.source.is_live());
-    // A recording waits for the disk.
-    let at_least = if is_live { Duration::ZERO } else { DISK };
-    let [engine, outbox, uplink] = PATIENCE.map(|(part, patience)| Pulse::new(part, patience.max(at_least)));
-    let pulses = vec![engine.clone(), outbox.clone(), uplink.clone()];
+    let [engine, outbox, uplink] = pulses(is_live);
+    let felt = vec![engine.clone(), outbox.clone(), uplink.clone()];
     let config = std::mem::take(&mut parts.uplink);
     let monitors = std::mem::take(&mut parts.monitors);
     let links = Links::start(config, &parts.identity, parts.outbox.clone(), waker.clone(), monitors, uplink)?;
     let (queue, writer) = Writer::new(parts.outbox.clone(), waker.clone(), is_live, outbox);
     let writer = spawn("writer", move || writer.run())?;
-    let watchdog = Watchdog::start(pulses)?;
+    let watchdog = Watchdog::start(felt)?;
     let meters = std::mem::take(&mut parts.live.meters);
-    let outside = Outside { is_live, waker, queue, links, pulse: engine, outbox: parts.outbox.clone() };
+    let listeners_dropped = parts.notifier.as_ref().map(Notifier::dropped).unwrap_or_default();
+    let outbox = parts.outbox.clone();
+    let outside = Outside { is_live, waker, queue, links, pulse: engine, outbox, listeners_dropped };
     let shell = Shell::new(outside, parts.privacy.take(), meters);
     Ok(Started { writer, watchdog, shell })
+}
+
+/// Of the engine, the outbox's writer and the uplink.
+fn pulses(is_live: bool) -> [Pulse; 3] {
+    // A recording waits for the disk.
+    let at_least = if is_live { Duration::ZERO } else { DISK };
+    PATIENCE.map(|(part, patience)| Pulse::new(part, patience.max(at_least)))
 }
 
 fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RunError> {
@@ -203,5 +214,23 @@ fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> Result<Join
 fn join(name: &str, thread: JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("the {name} thread failed; what it had not done is still in the outbox");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::service::{EVERY, Watch};
+    use super::*;
+
+    /// A recording's engine waits while a worn card takes its minute; on a live bus, where frames would be lost, that hangs.
+    #[test]
+    fn only_the_engine_of_a_recording_waits_for_the_disk() {
+        for (is_live, hangs) in [(true, true), (false, false)] {
+            let [engine, ..] = pulses(is_live);
+            engine.beat();
+            let mut watch = Watch::new(engine);
+            let minute = 60 / EVERY.as_secs();
+            assert_eq!((0..=minute).any(|_| watch.feel(EVERY).is_some()), hangs, "live: {is_live}");
+        }
     }
 }

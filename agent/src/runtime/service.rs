@@ -15,7 +15,7 @@ use sd_notify::NotifyState;
 use super::RunError;
 
 /// How often pulses are felt, at most; the watchdog's time is four of these, at least.
-const EVERY: Duration = Duration::from_secs(5);
+pub(super) const EVERY: Duration = Duration::from_secs(5);
 
 /// The agent takes frames.
 pub fn ready() {
@@ -102,7 +102,7 @@ impl Watchdog {
 
 /// One pulse, watched.
 #[derive(Debug)]
-struct Watch {
+pub(super) struct Watch {
     pulse: Pulse,
     felt: u64,
     /// For how long it has not moved. Summed up from look to look: while the whole process is stopped, or the computer sleeps,
@@ -111,12 +111,12 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(pulse: Pulse) -> Self {
+    pub(super) fn new(pulse: Pulse) -> Self {
         Self { pulse, felt: 0, still: Duration::ZERO }
     }
 
     /// Looks, `every` after the last time. The part's name, if it hangs.
-    fn feel(&mut self, every: Duration) -> Option<&'static str> {
+    pub(super) fn feel(&mut self, every: Duration) -> Option<&'static str> {
         let beats = self.pulse.beats.load(Ordering::Relaxed);
         let moved = beats == 0 || beats != self.felt;
         self.felt = beats;

@@ -1,6 +1,7 @@
 //! The engine's side of the queue: what is told beside the engine's own events, and what becomes of all of them on the way
 //! into the queue.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub(super) struct Shell {
     pub(super) pulse: Pulse,
     pub(super) privacy: Option<Privacy>,
     outbox: Arc<Mutex<dyn Outbox>>,
+    listeners_dropped: Arc<AtomicU64>,
     /// Whether the disk refuses, and KiB written, when last looked at.
     disk: [u64; 2],
     pub(super) meters: Vec<(Arc<str>, Arc<Meter>)>,
@@ -46,7 +48,7 @@ pub(super) struct Shell {
     /// Time of the first frame; 0 before it.
     pub(super) first_ns: u64,
     /// The counters in the last event, and when that was.
-    told: [u64; 7],
+    told: [u64; 8],
     told_ns: u64,
     /// When the counters were told, be they the same.
     told_all_ns: u64,
@@ -61,11 +63,13 @@ pub(super) struct Outside {
     pub(super) links: Links,
     pub(super) pulse: Pulse,
     pub(super) outbox: Arc<Mutex<dyn Outbox>>,
+    /// See [`super::notify::Notifier::dropped`].
+    pub(super) listeners_dropped: Arc<AtomicU64>,
 }
 
 impl Shell {
     pub(super) fn new(outside: Outside, privacy: Option<Privacy>, meters: Vec<(Arc<str>, Arc<Meter>)>) -> Self {
-        let Outside { is_live, waker, queue, links, pulse, outbox } = outside;
+        let Outside { is_live, waker, queue, links, pulse, outbox, listeners_dropped } = outside;
         let mut clocks = Clocks::default();
         Self {
             timeline: Timeline::new(clocks.read()),
@@ -77,12 +81,13 @@ impl Shell {
             pulse,
             privacy,
             outbox,
+            listeners_dropped,
             disk: [0; 2],
             meters,
             events: 0,
             frames: 0,
             first_ns: 0,
-            told: [0; 7],
+            told: [0; 8],
             told_ns: 0,
             told_all_ns: 0,
         }
@@ -90,13 +95,14 @@ impl Shell {
 
     /// An event of the agent itself, with its counters.
     pub(super) fn tell(&mut self, state: &'static str, bad_lines: u64, now_ns: u64) -> Event {
-        const NAMES: [&str; 7] = [
+        const NAMES: [&str; 8] = [
             "bad_lines",
             "disk_refuses",
             "disk_written_kib",
             "link_deferred",
             "link_rejected",
             "link_unclaimed",
+            "listeners_dropped",
             "queue_overflow",
         ];
         (self.told, self.told_ns, self.told_all_ns) = (self.counters(bad_lines), now_ns, now_ns);
@@ -120,14 +126,15 @@ impl Shell {
         Event::new(now_ns, Class::Status, body)
     }
 
-    fn counters(&mut self, bad_lines: u64) -> [u64; 7] {
+    fn counters(&mut self, bad_lines: u64) -> [u64; 8] {
         // The engine does not wait for the disk: while that is busy, it is told as it was.
         if let Ok(outbox) = self.outbox.try_lock() {
             let stat = outbox.stat();
             self.disk = [u64::from(stat.refused), stat.written >> 10];
         }
         let ([deferred, rejected, unclaimed], [refuses, written]) = (self.links.refused(), self.disk);
-        [bad_lines, refuses, written, deferred, rejected, unclaimed, self.queue.overflowed()]
+        let listeners = self.listeners_dropped.load(Ordering::Relaxed);
+        [bad_lines, refuses, written, deferred, rejected, unclaimed, listeners, self.queue.overflowed()]
     }
 
     fn show(&self) {

@@ -203,6 +203,16 @@ impl Guard {
         self.buses[bus].frame(frame, now_ns);
     }
 
+    /// The score of the last grid point.
+    pub(super) fn last_score(&self) -> f64 {
+        self.scores.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// An anomaly of it has been raised, and has not cleared.
+    pub(super) fn is_raised(&self) -> bool {
+        self.watched.iter().any(Watched::is_raised)
+    }
+
     /// Frames of the engine's bus were missed: what comes next need not follow from what came before.
     pub(super) fn missed(&mut self, bus: usize) {
         if let Some(bus) = self.routes[bus] {
@@ -237,8 +247,7 @@ impl Guard {
             *apart = apart.max(pair.evidence.level);
         }
         self.scores.iter_mut().for_each(|score| *score = round_score(*score));
-        let worst = self.scores.iter().copied().fold(0.0, f64::max);
-        sink.score(index, now_ns, worst, &mut self.scores.iter().copied());
+        sink.score(index, now_ns, self.last_score(), &mut self.scores.iter().copied());
         for (kind, watched) in Kind::ALL.into_iter().zip(&mut self.watched) {
             let score = self.scores[kind as usize];
             let class = (score >= THRESHOLD).then_some(Class::Alert);

@@ -80,13 +80,18 @@ pub struct Listen {
     pub receive_buffer: usize,
     /// Send CAN XL frames on as they are.
     pub forward_xl: bool,
+    /// Somebody waits for what frames lead to: read them soon, and wait less for those of other buses. Of all buses, or of none.
+    pub hasty: bool,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { allow_acknowledge: false, only_known: false, receive_buffer: 8 << 20, forward_xl: false }
+        Self { allow_acknowledge: false, only_known: false, receive_buffer: 8 << 20, forward_xl: false, hasty: false }
     }
 }
+
+/// Frames gather no longer than this where somebody waits for what they lead to.
+const HASTE: Duration = Duration::from_micros(300);
 
 /// Several interfaces as one source.
 pub struct SocketCan {
@@ -100,6 +105,8 @@ pub struct SocketCan {
     links_looked: Instant,
     receiver: Receiver,
     order: Order,
+    /// How long frames may gather before they are read.
+    gather: Duration,
     notices: Vec<Notice>,
     /// The last reading has left something behind that need not be waited for.
     more: bool,
@@ -126,7 +133,8 @@ impl SocketCan {
         let mut source = Self {
             watched: vec![false; buses.len()],
             reads: Vec::with_capacity(buses.len()),
-            order: Order::new(buses.len()),
+            order: Order::new(buses.len(), on_the_way_ns(listen)),
+            gather: gather(listen),
             buses,
             epoll,
             links,
@@ -173,15 +181,21 @@ impl SocketCan {
     fn wait(&mut self, max_wait: Duration) -> Result<(), SourceError> {
         let mut until = Instant::now() + max_wait;
         if !self.order.is_empty() {
-            until = until.min(Instant::now() + Duration::from_nanos(order::ON_THE_WAY_NS));
+            until = until.min(Instant::now() + self.order.on_the_way());
         }
         if self.links_changed {
             until = until.min(self.links_looked + LINKS_LOOK);
         }
         until = self.buses.iter().map(LiveBus::next_look).fold(until, Instant::min);
         let wait = if self.more { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
-        // Rounded up: a wait of less than a millisecond would spin.
-        let timeout = EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::ZERO);
+        let timeout = if self.gather == HASTE && !self.order.is_empty() && wait < Duration::from_millis(1) {
+            // Frames that wait for those of another bus, not for what may come.
+            std::thread::sleep(wait);
+            EpollTimeout::ZERO
+        } else {
+            // Rounded up: a wait of less than a millisecond would spin.
+            EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::ZERO)
+        };
         let mut events = [EpollEvent::empty(); 16];
         let ready = match self.epoll.wait(&mut events, timeout) {
             Ok(n) => n,
@@ -202,7 +216,7 @@ impl SocketCan {
             && !self.more
             && let Some(last) = self.last_read
         {
-            let early = (last + GATHER).saturating_duration_since(Instant::now());
+            let early = (last + self.gather).saturating_duration_since(Instant::now());
             if !early.is_zero() {
                 std::thread::sleep(early.min(max_wait));
             }
@@ -306,7 +320,8 @@ impl Source for SocketCan {
         before.iter_mut().for_each(|bus| bus.finish(now_ns, out));
         drop(before);
         self.notices = news;
-        self.order = Order::new(self.buses.len());
+        self.order = Order::new(self.buses.len(), on_the_way_ns(listen));
+        self.gather = gather(listen);
         self.receiver = Receiver::new(frame_bytes(listen));
         // Their places have changed, and with them the marks by which they are told apart.
         for socket in self.buses.iter().filter_map(LiveBus::socket) {
@@ -336,6 +351,14 @@ fn options<'a>(catalog: &'a Catalog, listen: &'a [Listen]) -> impl Iterator<Item
         let interface = bus.name.to_string();
         (BusId(number), BusOptions { interface, allow_acknowledge: listen.allow_acknowledge, listening })
     })
+}
+
+fn gather(listen: &[Listen]) -> Duration {
+    if listen.iter().any(|listen| listen.hasty) { HASTE } else { GATHER }
+}
+
+fn on_the_way_ns(listen: &[Listen]) -> u64 {
+    if listen.iter().any(|listen| listen.hasty) { order::HASTE_NS } else { order::ON_THE_WAY_NS }
 }
 
 /// Room for a frame.

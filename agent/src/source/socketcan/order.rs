@@ -11,11 +11,15 @@
 //! The clock may be set back. Stamps from before then lie ahead of it, and nothing waits for those.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use can_decoders::{BusId, Frame};
 
 /// How long a frame may be on its way from its stamp to its socket, nanoseconds.
 pub(super) const ON_THE_WAY_NS: u64 = 2_000_000;
+/// The same where somebody waits for what frames lead to. Most need some ten microseconds; one that needs longer is late, and
+/// counted as such.
+pub(super) const HASTE_NS: u64 = 300_000;
 /// Frames of a bus that wait at most.
 const QUEUE: usize = 256;
 
@@ -30,9 +34,9 @@ pub(super) enum Read {
 
 impl Read {
     /// No frame with an earlier stamp will come.
-    fn safe_ns(self) -> u64 {
+    fn safe_ns(self, on_the_way_ns: u64) -> u64 {
         match self {
-            Self::Drained(ns) => ns.saturating_sub(ON_THE_WAY_NS),
+            Self::Drained(ns) => ns.saturating_sub(on_the_way_ns),
             Self::UpTo(ns) => ns,
         }
     }
@@ -42,12 +46,18 @@ impl Read {
 #[derive(Debug)]
 pub(super) struct Order {
     queues: Vec<VecDeque<Frame>>,
+    on_the_way_ns: u64,
 }
 
 impl Order {
     /// For the buses with numbers below `buses`.
-    pub(super) fn new(buses: usize) -> Self {
-        Self { queues: (0..buses).map(|_| VecDeque::with_capacity(QUEUE)).collect() }
+    pub(super) fn new(buses: usize, on_the_way_ns: u64) -> Self {
+        Self { queues: (0..buses).map(|_| VecDeque::with_capacity(QUEUE)).collect(), on_the_way_ns }
+    }
+
+    /// How long a frame may be on its way from its stamp to its socket.
+    pub(super) fn on_the_way(&self) -> Duration {
+        Duration::from_nanos(self.on_the_way_ns)
     }
 
     /// How many more frames of a bus may be pushed.
@@ -72,14 +82,17 @@ impl Order {
         while batch.len() < batch.capacity() {
             let heads = self.queues.iter().enumerate().filter_map(|(i, queue)| Some((i, queue.front()?.time_ns)));
             let Some((i, time_ns)) = heads.min_by_key(|&(_, time_ns)| key(time_ns)) else { break };
-            let overtakes =
-                |(queue, read): (&VecDeque<Frame>, &Read)| queue.is_empty() && key(read.safe_ns()) < key(time_ns);
+            let overtakes = |(queue, read): (&VecDeque<Frame>, &Read)| {
+                queue.is_empty() && key(read.safe_ns(self.on_the_way_ns)) < key(time_ns)
+            };
             if self.queues.iter().zip(reads).any(overtakes) {
                 break;
             }
             batch.extend(self.queues[i].pop_front());
         }
-        let next = |(queue, read): (&VecDeque<Frame>, &Read)| queue.front().map_or(read.safe_ns(), |f| f.time_ns);
+        let next = |(queue, read): (&VecDeque<Frame>, &Read)| {
+            queue.front().map_or(read.safe_ns(self.on_the_way_ns), |f| f.time_ns)
+        };
         self.queues.iter().zip(reads).map(next).min_by_key(|&time_ns| key(time_ns)).unwrap_or(now_ns)
     }
 
@@ -112,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_bus_with_a_backlog_holds_the_newer_frames_of_others_back() {
-        let mut order = Order::new(2);
+        let mut order = Order::new(2, ON_THE_WAY_NS);
         for (bus, ms) in [(0, 10), (0, 20), (1, 15), (1, 900)] {
             order.push(frame(bus, ms * MS));
         }
@@ -125,11 +138,11 @@ mod tests {
 
     #[test]
     fn the_newest_wait_for_what_may_be_on_its_way_but_not_on_a_single_bus() {
-        let mut order = Order::new(2);
+        let mut order = Order::new(2, ON_THE_WAY_NS);
         order.push(frame(0, 999 * MS));
         assert_eq!(release(&mut order, &[Read::Drained(1000 * MS); 2], 1000 * MS), (vec![], 998 * MS));
         assert_eq!(release(&mut order, &[Read::Drained(1001 * MS); 2], 1001 * MS), (vec![(0, 999 * MS)], 999 * MS));
-        let mut order = Order::new(1);
+        let mut order = Order::new(1, ON_THE_WAY_NS);
         order.push(frame(0, 1500 * MS));
         assert_eq!(release(&mut order, &[Read::Drained(1500 * MS)], 1500 * MS).0, [(0, 1500 * MS)]);
     }
@@ -139,7 +152,7 @@ mod tests {
     fn a_clock_that_is_set_back_is_one_step_back() {
         let (before, after) = (5000, 1000);
         for buses in 1..=2 {
-            let mut order = Order::new(buses);
+            let mut order = Order::new(buses, ON_THE_WAY_NS);
             for bus in 0..u8::try_from(buses).unwrap() {
                 for ms in [before, before + 4, after, after + 3] {
                     order.push(frame(bus, (ms + u64::from(bus)) * MS));
@@ -166,7 +179,7 @@ mod tests {
             (0..700).map(|i| before + i * MS / 4).chain((0..3).map(|i| after + i * MS)).collect(),
             (0..5).map(|i| before + i * MS).chain((0..10).map(|i| after + i * MS)).collect(),
         ];
-        let (mut order, mut seen, mut told) = (Order::new(2), Vec::new(), Vec::new());
+        let (mut order, mut seen, mut told) = (Order::new(2, ON_THE_WAY_NS), Vec::new(), Vec::new());
         let mut now = after + 20 * MS;
         while seen.len() < 718 {
             let mut reads = Vec::new();
@@ -194,7 +207,7 @@ mod tests {
             let mut pending: Vec<VecDeque<u64>> =
                 rates.iter().map(|rate| (0..stall_ms * rate / 1000).map(|i| i * 1000 * MS / rate).collect()).collect();
             let total: usize = pending.iter().map(VecDeque::len).sum();
-            let (mut order, mut seen, mut reads) = (Order::new(2), Vec::new(), 0);
+            let (mut order, mut seen, mut reads) = (Order::new(2, ON_THE_WAY_NS), Vec::new(), 0);
             let mut now = stall_ms * MS;
             while seen.len() < total {
                 now += 4 * MS;
@@ -229,7 +242,7 @@ mod tests {
                 now += gap;
                 pending[usize::from(*bus)].push_back(frame(*bus, now));
             }
-            let (mut order, mut seen, mut shares) = (Order::new(3), Vec::new(), shares.into_iter().cycle());
+            let (mut order, mut seen, mut shares) = (Order::new(3, ON_THE_WAY_NS), Vec::new(), shares.into_iter().cycle());
             let mut last = [0; 3];
             while seen.len() < gaps.len() {
                 // All frames are in their sockets.
