@@ -7,6 +7,7 @@
 //! (1436509052.449847) vcan0 123#R8                remote frame that asks for 8 bytes
 //! (1436509052.449847) vcan0 20000088#0000000000000000   error frame: class with bit 29 set
 //! (1436509052.449847) vcan0 123#1122334455667788_B      classic frame with a raw DLC above 8
+//! # a comment, as Outrider's recordings have them
 //! ```
 
 use super::text::{Cursor, HEX, NO_DIGIT};
@@ -26,7 +27,7 @@ pub(super) const MAX_BUS_NAME: usize = 63;
 pub(super) fn parse_line(line: &[u8]) -> Result<Record<'_>, (Fault, usize)> {
     let mut cursor = Cursor::new(line);
     cursor.blanks();
-    if cursor.peek().is_none() {
+    if matches!(cursor.peek(), None | Some(b'#')) {
         return Ok(Record::Nothing);
     }
     let time_ns = cursor.time().ok_or((Fault::Time, cursor.at + 1))?;

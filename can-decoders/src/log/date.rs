@@ -126,6 +126,48 @@ pub(super) fn moment(date: [u32; 3], time: [u32; 3], nanoseconds: u32, zone: Utc
     seconds.checked_mul(SECOND_NS)?.checked_add(i64::from(nanoseconds))?.checked_sub(zone.nanoseconds())
 }
 
+/// A moment in UTC, as recordings tell when they start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Date {
+    pub(super) year: u16,
+    /// From 1.
+    pub(super) month: u8,
+    /// From 1.
+    pub(super) day: u8,
+    /// Sunday is 0.
+    pub(super) weekday: u8,
+    pub(super) hour: u8,
+    pub(super) minute: u8,
+    pub(super) second: u8,
+    pub(super) millisecond: u16,
+}
+
+impl Date {
+    /// Of nanoseconds since the epoch.
+    #[expect(clippy::cast_possible_truncation, reason = "each is less than its divisor; years end at 2554")]
+    pub(super) fn of(time_ns: u64) -> Self {
+        let (ms, seconds) = (time_ns / 1_000_000 % 1000, time_ns / 1_000_000_000);
+        let (days, second) = (seconds / DAY_S.unsigned_abs(), seconds % DAY_S.unsigned_abs());
+        // Howard Hinnant, chrono-compatible low-level date algorithms: years begin in March, so that leap days are last.
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        Self {
+            year: (era * 400 + year_of_era + u64::from(month <= 2)) as u16,
+            month: month as u8,
+            day: (day_of_year - (153 * from_march + 2) / 5 + 1) as u8,
+            weekday: ((days + 4) % 7) as u8,
+            hour: (second / 3600) as u8,
+            minute: (second / 60 % 60) as u8,
+            second: (second % 60) as u8,
+            millisecond: ms as u16,
+        }
+    }
+}
+
 /// Days since 1899-12-30 as a decimal, to the nearest nanosecond. PCAN-Explorer 5 ends it with a semicolon.
 pub(super) fn peak_days(text: &[u8], zone: UtcOffset) -> Option<i64> {
     let text = text.trim_ascii();

@@ -58,7 +58,7 @@ fn guess(head: &[u8], last: bool) -> Option<Format> {
         let line = rest[..end.unwrap_or(rest.len())].trim_ascii();
         match line.first() {
             // A live candump is not waited for longer than its first byte.
-            Some(b'(') => return Some(Format::Candump),
+            Some(b'(' | b'#') => return Some(Format::Candump),
             _ if end.is_none() && !last => return None,
             None => return Some(likely.unwrap_or(Format::Candump)),
             Some(b';') if line.starts_with(b";$") => return Some(Format::Trc),
@@ -103,6 +103,7 @@ mod tests {
         for (text, format) in [
             ("(1.5) can0 123#11\n", Format::Candump),
             ("\u{FEFF}(1.5) can0 123#11\n", Format::Candump),
+            ("# date 2026-11-23\n(1.5) can0 123#11\n", Format::Candump),
             ("\r\n\n  (1.5) can0 123#11", Format::Candump),
             ("LOGG\u{0}", Format::Blf),
             (";$FILEVERSION=1.1\n", Format::Trc),

@@ -46,7 +46,7 @@ pub use date::{UtcOffset, UtcOffsetError};
 pub use error::LogError;
 pub use fault::{BadLine, BadLines, Fault, Place};
 pub use reader::LogReader;
-pub use writer::{Compression, LogWriter};
+pub use writer::{Compression, LogWriter, candump_line};
 
 /// Longest line that is read, in bytes. The longest frame that a recorder writes, a CAN FD frame in ASC, has about 350;
 /// events that are not frames may be longer and are judged by this much of them.

@@ -74,6 +74,70 @@ proptest! {
     }
 }
 
+/// As the formats can say it: without classes of errors.
+fn as_channels(frame: Frame) -> Frame {
+    match frame.kind {
+        FrameKind::Error => {
+            let mut error = crate::log::error_codes::bus_error(frame.time_ns).unwrap();
+            error.bus = frame.bus;
+            error
+        }
+        _ => frame,
+    }
+}
+
+proptest! {
+    #[test]
+    fn asc_and_blf_are_read_back_too(
+        mut frames in proptest::collection::vec(frame(), 0..50),
+        ending in proptest::sample::select(vec![("asc", 1000), ("blf", 1), ("asc.gz", 1000), ("blf.zst", 1)]),
+    ) {
+        // Years that both sides know, in the order of time.
+        for frame in &mut frames {
+            frame.time_ns %= 9_000_000_000_000_000_000;
+        }
+        frames.sort_by_key(|frame| frame.time_ns);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("log.{}", ending.0));
+        let mut writer = LogWriter::create(&path).unwrap();
+        for frame in &frames {
+            writer.write(&format!("can{}", frame.bus.0), frame).unwrap();
+        }
+        writer.finish().unwrap();
+        let found = read(std::fs::read(&path).unwrap());
+        prop_assert_eq!(found.len(), frames.len());
+        let start = frames.first().map_or(0, |frame| frame.time_ns / 1_000_000 * 1_000_000);
+        for (found, frame) in found.iter().zip(&frames) {
+            let mut expected = as_channels(*frame);
+            expected.time_ns = start + (frame.time_ns - start) / ending.1 * ending.1;
+            prop_assert_eq!(*found, expected);
+        }
+    }
+}
+
+#[test]
+fn buses_have_channels_and_a_finished_blf_file_its_totals() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.blf");
+    let mut writer = LogWriter::create(&path).unwrap();
+    let id = CanId::standard(0x44).unwrap();
+    for (second, bus) in (0_u64..).zip(["body", "can1", "can0", "body", "can300"]) {
+        let time_ns = 1_436_509_052_249_713_000 + second * 1_000_000_000;
+        writer.write(bus, &Frame::new(time_ns, BusId(0), id, FrameKind::Data, &[1]).unwrap()).unwrap();
+    }
+    let channels: Vec<(&str, u16)> = writer.channels().iter().map(|(name, number)| (&**name, *number)).collect();
+    assert_eq!(channels, [("body", 1), ("can1", 2), ("can0", 3), ("can300", 4)]);
+    writer.finish().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+    assert_eq!((word(16) as usize, word(24), word(32)), (bytes.len(), 144 + 32 + 5 * 48, 5));
+    let short = |at: usize| u16::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+    let date = |at: usize| std::array::from_fn::<u16, 8, _>(|n| short(at + 2 * n));
+    // A Friday.
+    assert_eq!(date(40), [2015, 7, 5, 10, 6, 17, 32, 249]);
+    assert_eq!(date(56), [2015, 7, 5, 10, 6, 17, 36, 249]);
+}
+
 #[test]
 fn the_text_is_that_of_candump() {
     let id = CanId::standard(0x44).unwrap();

@@ -1,6 +1,6 @@
 """Writes and reads recordings with python-can, as the other side of tests/python_can.
 
-    oracle.py DIRECTORY [--samples DIRECTORY] [--log LOG]...
+    oracle.py DIRECTORY [--samples DIRECTORY] [--log LOG]... [--ours LOG]...
 
 Into the directory go recordings of random frames in all formats that python-can writes, variants of them by text, and
 the candump logs that are named, converted. Printed are, as lines of JSON, for each recording its name and how it is to
@@ -154,6 +154,7 @@ def main():
     parser.add_argument("directory", type=Path)
     parser.add_argument("--samples", type=Path)
     parser.add_argument("--log", action="append", default=[], type=Path)
+    parser.add_argument("--ours", action="append", default=[], type=Path)
     args = parser.parse_args()
     to = args.directory
     # What python-can takes local time for.
@@ -190,6 +191,9 @@ def main():
         for extension in ("asc", "blf", "trc"):
             # candump's bus names become channels by the number at their end.
             show(write(to / f"{log.stem}.{extension}", frames), source=str(log))
+
+    for path in args.ours:
+        show(path, source=str(path.with_suffix(".log")))
 
     if args.samples:
         for path in sorted(args.samples.iterdir()):

@@ -25,11 +25,14 @@
 //! (Programs that write both dates give `date` the time of writing; the block's is the right one then.)
 
 mod frame;
+mod writer;
 
 use self::frame::{classic, error_frame, fd};
 use super::date::{self, UtcOffset};
 use super::text::{Base, Cursor, channel};
 use super::{BusName, Fault, MAX_LINE, Record};
+
+pub(super) use self::writer::AscWriter;
 
 /// A second in nanoseconds: what times are fractions of.
 const SECOND_NS: u64 = 1_000_000_000;

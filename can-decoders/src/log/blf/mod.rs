@@ -25,6 +25,7 @@
 
 mod object;
 mod stream;
+mod writer;
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -33,6 +34,8 @@ use self::stream::{Filled, Stream};
 use super::date::{self, UtcOffset};
 use super::{BusName, Fault, Place};
 use crate::frame::Frame;
+
+pub(super) use self::writer::{BlfWriter, HEADER};
 
 /// What files and objects begin with.
 pub(super) const FILE_MAGIC: &[u8; 4] = b"LOGG";

@@ -4,27 +4,27 @@ use super::{BASE_HEADER, array};
 use crate::frame::{BusId, CanId, FD_LENGTHS, Frame, FrameKind, MAX_PAYLOAD};
 use crate::log::{Fault, error_codes};
 
-const CAN_MESSAGE: u32 = 1;
+pub(super) const CAN_MESSAGE: u32 = 1;
 const CAN_ERROR: u32 = 2;
-const CAN_ERROR_EXT: u32 = 73;
+pub(super) const CAN_ERROR_EXT: u32 = 73;
 const CAN_MESSAGE2: u32 = 86;
-const CAN_FD_MESSAGE: u32 = 100;
+pub(super) const CAN_FD_MESSAGE: u32 = 100;
 const CAN_FD_MESSAGE_64: u32 = 101;
 const CAN_FD_ERROR_64: u32 = 104;
 
 /// Flags of an object's header: the unit of its time.
 const TEN_MICROSECONDS: u32 = 1;
-const NANOSECONDS: u32 = 2;
+pub(super) const NANOSECONDS: u32 = 2;
 
 /// Flags of classic messages, and of the first FD message. The lower four bits are the direction.
-const REMOTE: u8 = 0x80;
+pub(super) const REMOTE: u8 = 0x80;
 /// A direction: requested to be sent. The frame itself follows once it is on the bus.
 const REQUESTED: u8 = 2;
 
 /// Flags of the first FD message.
-const EDL: u8 = 0x1;
-const BRS: u8 = 0x2;
-const ESI: u8 = 0x4;
+pub(super) const EDL: u8 = 0x1;
+pub(super) const BRS: u8 = 0x2;
+pub(super) const ESI: u8 = 0x4;
 
 /// Flags of the second one.
 const EDL_64: u32 = 0x1000;
@@ -33,10 +33,14 @@ const ESI_64: u32 = 0x4000;
 const REMOTE_64: u32 = 0x0010;
 
 /// Bit of the identifier that marks extended ones.
-const EXTENDED: u32 = 1 << 31;
+pub(super) const EXTENDED: u32 = 1 << 31;
 
 /// Flag of an extended error frame: its code is that of an SJA1000.
 const SJA1000: u32 = 1;
+
+/// Bytes of fields that follow the header.
+pub(super) const MESSAGE_FD_FIELDS: usize = 20 + MAX_PAYLOAD;
+pub(super) const MESSAGE_ERROR_FIELDS: usize = 32;
 
 /// What an object is.
 #[derive(Debug)]
