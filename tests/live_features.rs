@@ -160,6 +160,7 @@ fn features_are_the_same_live_and_in_a_recording() {
         monitors: Monitors::default(),
         changes: None,
         notifier: None,
+        recorder: None,
         observer: Some(observer),
     };
     run(parts, &AtomicBool::new(false)).unwrap();

@@ -153,6 +153,7 @@ fn conditions(catalog: &Catalog) -> Vec<ConditionSpec> {
             class: Class::Alert,
             hurry: None,
             notify: false,
+            record: None,
         }
     };
     texts.iter().enumerate().map(spec).collect()

@@ -25,6 +25,7 @@ pub mod model;
 pub mod outbox;
 pub mod privacy;
 pub mod profile;
+pub mod recorder;
 pub mod runtime;
 pub mod source;
 pub mod uplink;

@@ -71,5 +71,6 @@ fn spec(catalog: &Catalog, i: usize, when: &str, until: Option<&str>) -> Conditi
         class: Class::Alert,
         hurry: None,
         notify: false,
+        record: None,
     }
 }

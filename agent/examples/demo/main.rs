@@ -82,6 +82,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         monitors,
         changes: None,
         notifier: None,
+        recorder: None,
         observer: Some(view.observer(&scenario)),
     };
     let started = Instant::now();

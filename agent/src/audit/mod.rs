@@ -7,10 +7,11 @@
 
 mod delay;
 mod ranges;
+pub(crate) mod read;
 mod report;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -182,62 +183,10 @@ impl Audit {
     pub fn read_with(
         &mut self,
         name: &str,
-        mut input: impl BufRead,
-        clock: impl Fn() -> Option<u64>,
-    ) -> Result<(), AuditError> {
-        let failed = |source| AuditError::Read { name: name.into(), source };
-        let json = match input.fill_buf().map_err(failed)?.first() {
-            None => return Ok(()),
-            Some(first) => *first == b'{' || first.is_ascii_whitespace(),
-        };
-        if json { self.read_json(name, input, clock) } else { self.read_cbor(name, input, clock) }
-    }
-
-    fn read_json(
-        &mut self,
-        name: &str,
         input: impl BufRead,
         clock: impl Fn() -> Option<u64>,
     ) -> Result<(), AuditError> {
-        // An event is far smaller than this; a line without end must not fill the memory.
-        const MAX_LINE: u64 = 16 << 20;
-        let mut input = input;
-        let mut text = Vec::new();
-        for line in 1.. {
-            text.clear();
-            let n = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut text);
-            let n = n.map_err(|source| AuditError::Read { name: name.into(), source })?;
-            if n == 0 {
-                break;
-            }
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            let event = serde_json::from_slice(&text);
-            let event = event.map_err(|e| AuditError::Json { name: name.into(), line, message: e.to_string() })?;
-            self.take(&event, clock());
-        }
-        Ok(())
-    }
-
-    fn read_cbor(
-        &mut self,
-        name: &str,
-        input: impl BufRead,
-        clock: impl Fn() -> Option<u64>,
-    ) -> Result<(), AuditError> {
-        let mut items = serde_cbor::Deserializer::from_reader(input).into_iter::<Received>();
-        for item in 1.. {
-            match items.next() {
-                None => break,
-                Some(Ok(event)) => self.take(&event, clock()),
-                Some(Err(error)) => {
-                    let offset = items.byte_offset() as u64;
-                    return Err(AuditError::Cbor { name: name.into(), item, offset, message: error.to_string() });
-                }
-            }
-        }
-        Ok(())
+        read::events(name, input, |event| self.take(&event, clock()))
     }
 
     fn take(&mut self, event: &Received, arrived_ns: Option<u64>) {

@@ -15,6 +15,7 @@ mod learn;
 #[cfg(feature = "tools")]
 mod number;
 mod outbox;
+mod recording;
 mod reload;
 mod replay;
 mod run;
@@ -92,6 +93,9 @@ enum Command {
     /// Look into an outbox whose agent is not running.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// The flight recorder's files: list them, convert them, put them together from received events.
+    #[command(subcommand)]
+    Recording(recording::RecordingCommand),
     #[cfg(feature = "tools")]
     /// Prove from received events that all arrived: exit code 1 when any is missing or out of order.
     #[command(
@@ -145,6 +149,12 @@ enum CliError {
     #[error(transparent)]
     Notify(#[from] NotifyError),
     #[error(transparent)]
+    Recordings(#[from] crate::recorder::StoreError),
+    #[error(transparent)]
+    Recording(#[from] crate::recorder::ReadError),
+    #[error(transparent)]
+    Assemble(#[from] crate::recorder::assemble::AssembleError),
+    #[error(transparent)]
     Run(#[from] RunError),
     #[error("{path}: {source}")]
     Uplink { path: PathBuf, source: crate::uplink::GatewayError },
@@ -161,7 +171,6 @@ enum CliError {
     /// The arguments contradict each other or the configuration.
     #[error("{0}")]
     Usage(String),
-    #[cfg(feature = "tools")]
     /// The command worked and its answer is no; it has been printed.
     #[error("{0}")]
     Negative(&'static str),
@@ -206,6 +215,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "tools")]
         Command::Dbc(command) => dbc::run(&command),
         Command::Outbox(command) => outbox::run(&command),
+        Command::Recording(command) => recording::run(&command),
         #[cfg(feature = "tools")]
         Command::Audit(args) => audit::run(&args),
     };

@@ -46,6 +46,7 @@ struct Fixed {
     names: Vec<Option<String>>,
     outbox: Option<PathBuf>,
     notify: Option<PathBuf>,
+    recorder: Option<(PathBuf, usize)>,
     source: String,
 }
 
@@ -67,6 +68,7 @@ impl Fixed {
             names: (0..64).map(|year| naming.due(year * YEAR_NS).map(|name| name.to_string())).collect(),
             outbox: config.outbox.as_ref().map(|place| place.dir.clone()),
             notify: config.notify.clone(),
+            recorder: config.recorder.as_ref().map(|place| (place.config.dir.clone(), place.config.memory_bytes)),
             source,
         }
     }
@@ -77,6 +79,7 @@ impl Fixed {
             ("the vehicle's pseudonym ([privacy] vehicle, key_file, rotate_days)", self.names == new.names),
             ("outbox.dir", self.outbox == new.outbox),
             ("[notify] socket", self.notify == new.notify),
+            ("[recorder] dir and memory_kib", self.recorder == new.recorder),
             ("[source]", self.source == new.source),
         ];
         match same.into_iter().find(|(_, same)| !same) {
@@ -130,13 +133,14 @@ fn take(fixed: &Fixed, changes: &SyncSender<News>) -> Result<(), ReloadError> {
     if let Some(model) = live.refused.first() {
         return Err(ReloadError::Model(model.reason.clone()));
     }
+    let recorder = config.recorder.as_ref().map(|place| place.settings(&live.engine, privacy.as_ref()));
     let listen = match config.source {
         Some(SourceConfig::SocketCan { listen }) => listen,
         _ => Vec::new(),
     };
     let outbox = config.outbox.map_or(OutboxConfig::new(0), |place| place.config);
     let (done, taken) = sync_channel(1);
-    let change = Change { live, listen, privacy, outbox, uplink: config.uplink, done };
+    let change = Change { live, listen, privacy, recorder, outbox, uplink: config.uplink, done };
     changes.send(News::Change(Box::new(change))).map_err(|_| ReloadError::Ending)?;
     match taken.recv() {
         Ok(Ok(())) => Ok(()),

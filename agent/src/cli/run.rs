@@ -46,6 +46,8 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
     }
     // The outbox comes last: what fails before it leaves it alone, however often a supervisor tries again.
     let source = source::open(source_config, live.engine.catalog())?;
+    let recorder =
+        config.recorder.as_ref().map(|place| (place.config.clone(), place.settings(&live.engine, privacy.as_ref())));
     let notifier = config.notify.as_deref().map(Notifier::open).transpose()?;
     let now = if source.is_live() { clock::moment() } else { clock::wall_ns().into() };
     let naming = config.privacy.naming(identity);
@@ -66,6 +68,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         uplink: config.uplink,
         changes: Some(changes),
         notifier,
+        recorder,
         observer: None,
     };
     let outcome = runtime::run(parts, &stop)?;

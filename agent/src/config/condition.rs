@@ -10,7 +10,7 @@ use super::raw::Collect;
 use super::{ConfigError, Reader};
 use crate::condition::{self, Scope};
 use crate::engine::conditions::{ConditionSpec, Hurry, MAX_CONDITIONS, Program, Schedule, Timing};
-use crate::engine::{Catalog, SignalId};
+use crate::engine::{Catalog, Record, SignalId};
 use crate::event::Class;
 
 /// Signals in a snapshot, at most.
@@ -37,6 +37,7 @@ pub(super) struct Raw {
     #[serde(default)]
     snapshot: Vec<Spanned<String>>,
     collect: Option<RawHurry>,
+    record: Option<RawRecord>,
     notify: Option<Spanned<bool>>,
 }
 
@@ -64,6 +65,13 @@ struct RawHurry {
     for_s: Spanned<u64>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRecord {
+    before_s: Spanned<u64>,
+    after_s: Spanned<u64>,
+}
+
 /// What conditions of a file may speak of.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
@@ -72,6 +80,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) models: &'a [Arc<str>],
     /// Listeners have a place to connect to.
     pub(super) can_notify: bool,
+    /// What the recorder keeps, seconds, if there is one.
+    pub(super) recorded_s: Option<u64>,
     /// Collections, by their number.
     pub(super) collections: &'a [Collect],
 }
@@ -147,6 +157,7 @@ impl Maker<'_> {
             priority: priority.map_or(Ok(50), |n| reader.in_range("condition.priority", n, 0..=100))?,
             class,
             hurry: self.hurry()?,
+            record: self.record()?,
             notify: self.notify()?,
         })
     }
@@ -232,6 +243,22 @@ impl Maker<'_> {
             }
             _ => Ok(self.raw.notifies()),
         }
+    }
+
+    fn record(&self) -> Result<Option<Record>, ConfigError> {
+        let Some(raw) = &self.raw.record else { return Ok(None) };
+        let Some(seconds) = self.around.recorded_s else {
+            return Err(self.reader.error(&raw.before_s, "condition.record needs the table [recorder] with a dir"));
+        };
+        let before = *raw.before_s.get_ref();
+        if before > seconds {
+            let message = format!(
+                "condition.record.before_s = {before}: the recorder keeps {seconds} s; raise recorder.seconds, or record less"
+            );
+            return Err(self.reader.error(&raw.before_s, message));
+        }
+        let after_s = self.reader.in_range("condition.record.after_s", &raw.after_s, 0..=3600)?;
+        Ok(Some(Record { before_ns: before * 1000 * MS_NS, after_ns: after_s * 1000 * MS_NS }))
     }
 
     fn hurry(&self) -> Result<Option<Hurry>, ConfigError> {

@@ -9,6 +9,7 @@ mod condition;
 mod gateway;
 mod privacy;
 mod raw;
+mod recorder;
 mod validity;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use toml::Spanned;
 
 pub use build::{EngineConfig, EngineError, Live};
 pub(crate) use gateway::url;
+pub use recorder::RecorderPlace;
 
 use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, HealthSpec, Mode};
 use crate::event::Class;
@@ -73,6 +75,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The socket that listeners in the vehicle connect to.
     pub notify: Option<PathBuf>,
+    /// The flight recorder.
+    pub recorder: Option<RecorderPlace>,
     /// Where events are kept.
     pub outbox: Option<OutboxPlace>,
     /// Where events go.
@@ -238,8 +242,10 @@ impl Config {
                 "a model is called \"{PROFILE}\": conditions that speak of it mean that one, not the profile"
             ));
         }
+        let recorder = raw.recorder.as_ref().map(|raw_| recorder::recorder(&reader, raw_, &raw.buses)).transpose()?;
         let around = condition::Surroundings {
             catalog: &catalog,
+            recorded_s: recorder.as_ref().map(|place| place.config.bounds.seconds),
             models: &model_names,
             can_notify: raw.notify.is_some(),
             collections: &raw.collections,
@@ -298,6 +304,7 @@ impl Config {
                 health: health(&reader, &raw.health)?,
             },
             notify: raw.notify.map(|notify| reader.resolve(&notify.socket)),
+            recorder,
             outbox,
             uplink,
             privacy,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{condition, gateway, privacy, validity};
+use super::{condition, gateway, privacy, recorder, validity};
 use crate::outbox::Durability;
 
 #[derive(Debug, Deserialize)]
@@ -21,6 +21,7 @@ pub(super) struct Raw {
     #[serde(rename = "condition", default)]
     pub(super) conditions: Vec<condition::Raw>,
     pub(super) notify: Option<Notify>,
+    pub(super) recorder: Option<recorder::Raw>,
     #[serde(default)]
     pub(super) health: Health,
     pub(super) outbox: Option<Outbox>,

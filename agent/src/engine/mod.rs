@@ -37,7 +37,7 @@ pub use anomaly::{Finder, Tick};
 pub use bus::{Missed, Notice, Report};
 pub use catalog::{ANY_BUS, Bus, Catalog, HEALTH_MESSAGE, HEALTH_SIGNALS, MessageId, NameError, SignalId};
 pub use collect::{CollectSpec, Collector, Mode};
-pub use conditions::{ConditionSpec, Models};
+pub use conditions::{ConditionSpec, Models, Record, RecordTrigger};
 pub use detector::{Detector, Fuse, ModelFeature, ModelSpec, Network, Score, Target, Verdict};
 pub use features::{FeatureSet, FeatureSpec, Function};
 pub use guard::{Guard, GuardError};
@@ -58,6 +58,8 @@ pub trait Sink {
     fn score(&mut self, _model: usize, _now_ns: u64, _score: f64, _parts: &mut dyn Iterator<Item = f64>) {}
     /// An event that somebody in the vehicle waits for; [`Self::event`] gets it, too.
     fn notify(&mut self, _event: &Event) {}
+    /// The raw frames around this moment are to be recorded.
+    fn record(&mut self, _trigger: &RecordTrigger<'_>) {}
 }
 
 impl Sink for Vec<Event> {

@@ -12,6 +12,7 @@ pub(crate) mod clock;
 mod condition;
 mod gateway;
 mod model;
+mod recording;
 mod regions;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use clock::{Clock, ClockChange, ClockFix, ClockState, Moment};
 pub use condition::{Condition, ConditionPhase, Snapshot};
 pub use gateway::{Certificate, GatewayState};
 pub use model::{Anomaly, AnomalyPhase, Contribution, InputStats, ModelState, ModelStats};
+pub use recording::{Recording, RecordingChunk, RecordingState};
 pub use regions::Regions;
 
 /// Version of the envelope. Backends must ignore keys that they do not know.
@@ -200,6 +202,10 @@ pub enum Body {
     Model(ModelState),
     /// How a model fared.
     ModelStats(ModelStats),
+    /// What has become of a recording.
+    Recording(Recording),
+    /// A piece of a recording.
+    RecordingChunk(RecordingChunk),
     /// Values of signals.
     Signals(Signals),
     /// Aggregates of signals over a period.
@@ -225,6 +231,8 @@ impl Body {
             Self::Message(_) => "message",
             Self::Model(_) => "model",
             Self::ModelStats(_) => "model_stats",
+            Self::Recording(_) => "recording",
+            Self::RecordingChunk(_) => "recording_chunk",
             Self::Signals(_) => "signals",
             Self::Aggregates(_) => "aggregates",
             Self::Xl(_) => "xl",

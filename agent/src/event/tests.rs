@@ -116,6 +116,25 @@ fn samples() -> Vec<Event> {
             scores: [30_000, 5_000, 990, 4, 3, 2, 1, 0],
             version: "1".into(),
         }),
+        Body::Recording(Recording {
+            id: "1700000000000000000-crash".into(),
+            to: 1_700_000_000_000_000_009,
+            from: 1_700_000_000_000_000_000,
+            bytes: 4096,
+            state: RecordingState::Started,
+            digest: None,
+            frames: 9,
+            missed: 0,
+            reason: None,
+            triggers: vec!["crash".into()],
+        }),
+        Body::RecordingChunk(RecordingChunk {
+            id: "1700000000000000000-crash".into(),
+            of: 2,
+            data: vec![0x1F, 0x8B, 0xFF],
+            index: 1,
+            digest: "00ff".into(),
+        }),
         Body::Signals(Signals {
             group: "drive".into(),
             values: NameMap::new(vec![("Speed".into(), Some(1.5)), ("Gear".into(), None), (name.clone(), Some(0.1))]),
@@ -254,7 +273,14 @@ fn variants() -> Vec<Event> {
                     with(Body::Condition(Condition { values, ..condition.clone() }));
                 }
             }
-            Body::Signals(_) | Body::Aggregates(_) | Body::Xl(_) => {}
+            Body::Recording(recording) => {
+                let (digest, reason) = (Some("00ff".to_owned()), Some("no space left on device".to_owned()));
+                for state in [RecordingState::Finished, RecordingState::Evicted, RecordingState::Refused] {
+                    let recording = Recording { state, digest: digest.clone(), ..recording.clone() };
+                    with(Body::Recording(Recording { reason: reason.clone(), ..recording }));
+                }
+            }
+            Body::Signals(_) | Body::Aggregates(_) | Body::RecordingChunk(_) | Body::Xl(_) => {}
         }
     }
     events

@@ -13,6 +13,8 @@
 //! its own: what it says of a message that has a signal with a rule comes without the values. Conditions are treated as models
 //! are: what they say is said of all that they ask for.
 //!
+//! Recordings ([`crate::recorder`]) have raw frames: those of a message that has a signal with a rule are left out.
+//!
 //! What stays: scores, which are made of many values; the order of events, which tells the time of one roughly by its
 //! neighbours; the names of signals. Gap events say nothing but numbers and times, and go everywhere.
 
@@ -20,7 +22,7 @@ mod grid;
 mod pseudonym;
 mod rule;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -28,7 +30,7 @@ use thiserror::Error;
 pub use pseudonym::{KeyError, LATER_NAMES_FROM, MIN_KEY_BYTES, Naming, PSEUDONYM, Period, Pseudonyms};
 pub use rule::{Measure, PrivacySpec, Rule};
 
-use crate::engine::{Catalog, ConditionSpec, Engine, Function, SignalId};
+use crate::engine::{Catalog, ConditionSpec, Engine, Function, MessageId, SignalId};
 use crate::event::{
     Aggregate, Aggregates, Anomaly, Body, Class, Condition, Event, ModelStats, NameMap, Regions, Signals, Snapshot,
 };
@@ -43,6 +45,17 @@ pub enum PrivacyError {
         signal: Arc<str>,
         /// The class.
         class: Class,
+    },
+    /// A recording would tell what a rule hides.
+    #[error(
+        "privacy: condition \"{condition}\" begins a recording, which tells the exact time to all gateways, and {why}; leave out its \
+         `record`, or the rule"
+    )]
+    Recording {
+        /// The condition.
+        condition: Arc<str>,
+        /// What is hidden.
+        why: &'static str,
     },
     /// What is said may go nowhere.
     #[error(
@@ -161,9 +174,32 @@ impl Privacy {
         }
         for spec in engine.conditions() {
             let terms = this.terms_of_condition(spec, engine.catalog())?;
+            let fault = |why| PrivacyError::Recording { condition: spec.name.clone(), why };
+            if spec.record.is_some() {
+                if terms != this.whole[spec.class.rank()] {
+                    return Err(fault("asks for signals with a rule about time or regions"));
+                }
+                if [Class::Status, Class::Bulk].iter().any(|class| this.whole[class.rank()].bucket_ns.is_some()) {
+                    return Err(fault("a rule is about the time of all events of class status or bulk"));
+                }
+            }
             this.conditions.insert(spec.name.clone(), terms);
         }
         Ok(this)
+    }
+
+    /// Messages with a signal that has a rule: their frames are not for recordings.
+    pub fn hidden(&self, catalog: &Catalog) -> HashSet<MessageId> {
+        let message = |(id, _): &(SignalId, _)| {
+            let (bus, index) = catalog.place(*id)?;
+            Some(catalog.message_id(bus, catalog.buses()[bus].plan.signal(index).message))
+        };
+        self.signals.values().filter_map(message).collect()
+    }
+
+    /// The regions whose gateways may have all events of a class; `None`: all.
+    pub fn regions(&self, class: Class) -> Option<Regions> {
+        self.whole[class.rank()].regions.clone()
     }
 
     /// What a condition says, it says of the signals and models that it asks for.

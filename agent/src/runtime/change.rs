@@ -24,6 +24,7 @@ use crate::config::Live;
 use crate::event::{Body, Event};
 use crate::outbox::OutboxConfig;
 use crate::privacy::Privacy;
+use crate::recorder::Settings;
 use crate::source::SourceError;
 use crate::source::socketcan::Listen;
 use crate::uplink::{GatewayError, UplinkConfig};
@@ -44,6 +45,8 @@ pub struct Change {
     pub listen: Vec<Listen>,
     /// What of the events may leave the vehicle; `None`: all.
     pub privacy: Option<Privacy>,
+    /// What goes with the engine for recordings, if there is a recorder.
+    pub recorder: Option<Settings>,
     /// The outbox's bounds.
     pub outbox: OutboxConfig,
     /// Where events go.
@@ -91,20 +94,20 @@ fn make(
     batch: &mut Vec<Frame>,
     events: &mut Vec<Event>,
 ) -> Result<(), Refusal> {
-    let Change { live, listen, privacy, outbox, uplink, done: _ } = change;
+    let Change { live, listen, privacy, recorder, outbox, uplink, done: _ } = change;
     // What can be refused comes first.
     shell.links.check(&uplink)?;
     let mut notices = Vec::new();
     parts.source.reconfigure(live.engine.catalog(), &listen, batch, &mut notices)?;
 
     let old = &mut parts.live.engine;
-    let mut sink = Outputs { events: &mut *events, notifier: parts.notifier.as_mut() };
+    let mut sink = Outputs::new(&mut *events, parts.notifier.as_mut(), shell.recorder.as_mut());
     for frame in batch.iter() {
-        old.frame(frame, &mut sink);
+        sink.frame(old, frame);
     }
     shell.frames += batch.len() as u64;
     batch.clear();
-    notices.into_iter().for_each(|notice| old.notice(notice, &mut sink));
+    notices.into_iter().for_each(|notice| sink.notice(old, notice));
     old.finish(&mut sink);
     let now_ns = old.now_ns();
     parts.observe(events);
@@ -112,6 +115,9 @@ fn make(
 
     parts.live = live;
     shell.privacy = privacy;
+    if let (Some(recorder), Some(settings)) = (&mut shell.recorder, recorder) {
+        recorder.change(settings);
+    }
     shell.meters = std::mem::take(&mut parts.live.meters);
     shell.queue.bounds_changed(outbox);
     if let Err(error) = shell.links.change(uplink) {

@@ -8,8 +8,9 @@ use can_decoders::Frame;
 use super::notify::Notifier;
 use super::shell::Shell;
 use super::{Parts, RunError, change, clock};
-use crate::engine::Sink;
+use crate::engine::{Engine, Missed, Notice, RecordTrigger, Sink};
 use crate::event::{Body, Class, Event};
+use crate::recorder::Recorder;
 
 /// Frames taken from the source at once.
 const BATCH: usize = 256;
@@ -53,9 +54,9 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
         if shell.first_ns > 0 {
             shell.look_at_clocks(asked_ns);
         }
-        let mut sink = Outputs { events: &mut events, notifier: parts.notifier.as_mut() };
+        let mut sink = Outputs::new(&mut events, parts.notifier.as_mut(), shell.recorder.as_mut());
         for frame in &batch {
-            parts.live.engine.frame(frame, &mut sink);
+            sink.frame(&mut parts.live.engine, frame);
         }
         if !batch.is_empty() {
             last_frame = Instant::now();
@@ -66,12 +67,16 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
         shell.frames += batch.len() as u64;
         parts.source.notices(&mut notices);
         for notice in notices.drain(..) {
-            parts.live.engine.notice(notice, &mut sink);
+            sink.notice(&mut parts.live.engine, notice);
         }
         parts.live.engine.advance(now_ns, &mut sink);
+        if let Some(recorder) = &mut sink.recorder {
+            recorder.advance(parts.live.engine.now_ns());
+            sink.events.extend(recorder.events());
+        }
         let (bad_lines, engine_ns) = (parts.source.bad_lines(), parts.live.engine.now_ns());
         if shell.has_news(bad_lines, engine_ns) {
-            events.event(shell.tell("running", bad_lines, engine_ns));
+            events.push(shell.tell("running", bad_lines, engine_ns));
         }
         // A recording has no time at which a link could have done something.
         let reports = shell.links.reports().filter(|_| shell.first_ns > 0);
@@ -86,17 +91,17 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
     };
     batch.clear();
     parts.source.finish(&mut batch, &mut notices);
-    let mut sink = Outputs { events: &mut events, notifier: parts.notifier.as_mut() };
+    let mut sink = Outputs::new(&mut events, parts.notifier.as_mut(), shell.recorder.as_mut());
     for frame in &batch {
-        parts.live.engine.frame(frame, &mut sink);
+        sink.frame(&mut parts.live.engine, frame);
     }
     shell.frames += batch.len() as u64;
     for notice in notices.drain(..) {
-        parts.live.engine.notice(notice, &mut sink);
+        sink.notice(&mut parts.live.engine, notice);
     }
     parts.live.engine.finish(&mut sink);
     if shell.first_ns > 0 {
-        events.event(shell.tell("stopping", parts.source.bad_lines(), parts.live.engine.now_ns()));
+        events.push(shell.tell("stopping", parts.source.bad_lines(), parts.live.engine.now_ns()));
     }
     parts.observe(&events);
     events.drain(..).for_each(|event| shell.send(event));
@@ -105,8 +110,42 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
 
 /// Takes events for the queue, which gets them after the batch, and tells listeners at once.
 pub(super) struct Outputs<'a> {
-    pub(super) events: &'a mut Vec<Event>,
-    pub(super) notifier: Option<&'a mut Notifier>,
+    events: &'a mut Vec<Event>,
+    notifier: Option<&'a mut Notifier>,
+    recorder: Option<&'a mut Recorder>,
+}
+
+impl<'a> Outputs<'a> {
+    pub(super) fn new(
+        events: &'a mut Vec<Event>,
+        notifier: Option<&'a mut Notifier>,
+        recorder: Option<&'a mut Recorder>,
+    ) -> Self {
+        Self { events, notifier, recorder }
+    }
+
+    /// Into the recorder first: a frame is in the recording that it begins.
+    pub(super) fn frame(&mut self, engine: &mut Engine, frame: &Frame) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.frame(frame);
+        }
+        engine.frame(frame, self);
+    }
+
+    pub(super) fn notice(&mut self, engine: &mut Engine, notice: Notice) {
+        if let (Notice::Missed(missed), Some(recorder)) = (&notice, &mut self.recorder)
+            && let Some(bus) = engine.catalog().route(missed.bus)
+        {
+            let bus = &engine.catalog().buses()[bus].name;
+            let Missed { from_ns, to_ns, frames, .. } = missed;
+            let how_many = frames.map_or("some".to_owned(), |frames| frames.to_string());
+            recorder.note(
+                format!("missed {how_many} frames of {bus} from {from_ns} to {to_ns}"),
+                frames.unwrap_or_default(),
+            );
+        }
+        engine.notice(notice, self);
+    }
 }
 
 impl Sink for Outputs<'_> {
@@ -117,6 +156,12 @@ impl Sink for Outputs<'_> {
     fn notify(&mut self, event: &Event) {
         if let Some(notifier) = &mut self.notifier {
             notifier.tell(event);
+        }
+    }
+
+    fn record(&mut self, trigger: &RecordTrigger<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.trigger(trigger);
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::engine::Engine;
 use crate::event::{Event, Identity};
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::privacy::Privacy;
+use crate::recorder::{Recorder, RecorderConfig, RecorderError, Settings};
 use crate::source::{Source, SourceError};
 use crate::uplink::{GatewayError, LinkSnapshot, Monitors, UplinkConfig, Waker};
 pub use change::{Change, News, Refusal};
@@ -78,6 +79,8 @@ pub struct Parts {
     pub changes: Option<Receiver<News>>,
     /// Tells listeners in the vehicle.
     pub notifier: Option<Notifier>,
+    /// Records raw frames: where, and what goes with the engine.
+    pub recorder: Option<(RecorderConfig, Settings)>,
     /// Looks on.
     pub observer: Option<Observer>,
 }
@@ -121,6 +124,9 @@ pub enum RunError {
     /// The uplink cannot work as configured.
     #[error(transparent)]
     Uplink(#[from] GatewayError),
+    /// There is no place for recordings.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     /// A thread could not be started.
     #[error("cannot start the {name} thread: {source}")]
     Thread {
@@ -152,6 +158,10 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     service::stopping();
     // From here on the manager's patience with a service that ends holds.
     drop(watchdog);
+    // It writes what is still to be recorded, and what it has to tell goes with the rest.
+    if let Some(recorder) = shell.recorder.take() {
+        recorder.finish().into_iter().for_each(|event| shell.send(event));
+    }
     let Shell { queue, links, events, frames, first_ns, .. } = shell;
     let overflowed = queue.overflowed();
 
@@ -193,9 +203,16 @@ fn start(parts: &mut Parts) -> Result<Started, RunError> {
     let writer = spawn("writer", move || writer.run())?;
     let watchdog = Watchdog::start(felt)?;
     let meters = std::mem::take(&mut parts.live.meters);
+    let recorder = match parts.recorder.take() {
+        None => None,
+        Some((config, settings)) => {
+            let outside = (parts.outbox.clone(), waker.clone());
+            Some(Recorder::start(&config, settings, parts.identity.clone(), outside, is_live)?)
+        }
+    };
     let listeners_dropped = parts.notifier.as_ref().map(Notifier::dropped).unwrap_or_default();
     let outbox = parts.outbox.clone();
-    let outside = Outside { is_live, waker, queue, links, pulse: engine, outbox, listeners_dropped };
+    let outside = Outside { is_live, waker, queue, links, pulse: engine, outbox, listeners_dropped, recorder };
     let shell = Shell::new(outside, parts.privacy.take(), meters);
     Ok(Started { writer, watchdog, shell })
 }

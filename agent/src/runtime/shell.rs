@@ -14,6 +14,7 @@ use crate::event::{AgentState, Body, Class, Event, ModelStats, NameMap};
 use crate::model::Meter;
 use crate::outbox::Outbox;
 use crate::privacy::Privacy;
+use crate::recorder::Recorder;
 use crate::uplink::Waker;
 
 /// Counters that changed are told at most this often, nanoseconds of the engine's time.
@@ -40,6 +41,7 @@ pub(super) struct Shell {
     pub(super) privacy: Option<Privacy>,
     outbox: Arc<Mutex<dyn Outbox>>,
     listeners_dropped: Arc<AtomicU64>,
+    pub(super) recorder: Option<Recorder>,
     /// Whether the disk refuses, and KiB written, when last looked at.
     disk: [u64; 2],
     pub(super) meters: Vec<(Arc<str>, Arc<Meter>)>,
@@ -48,7 +50,7 @@ pub(super) struct Shell {
     /// Time of the first frame; 0 before it.
     pub(super) first_ns: u64,
     /// The counters in the last event, and when that was.
-    told: [u64; 8],
+    told: [u64; 10],
     told_ns: u64,
     /// When the counters were told, be they the same.
     told_all_ns: u64,
@@ -65,11 +67,12 @@ pub(super) struct Outside {
     pub(super) outbox: Arc<Mutex<dyn Outbox>>,
     /// See [`super::notify::Notifier::dropped`].
     pub(super) listeners_dropped: Arc<AtomicU64>,
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Shell {
     pub(super) fn new(outside: Outside, privacy: Option<Privacy>, meters: Vec<(Arc<str>, Arc<Meter>)>) -> Self {
-        let Outside { is_live, waker, queue, links, pulse, outbox, listeners_dropped } = outside;
+        let Outside { is_live, waker, queue, links, pulse, outbox, listeners_dropped, recorder } = outside;
         let mut clocks = Clocks::default();
         Self {
             timeline: Timeline::new(clocks.read()),
@@ -82,12 +85,13 @@ impl Shell {
             privacy,
             outbox,
             listeners_dropped,
+            recorder,
             disk: [0; 2],
             meters,
             events: 0,
             frames: 0,
             first_ns: 0,
-            told: [0; 8],
+            told: [0; 10],
             told_ns: 0,
             told_all_ns: 0,
         }
@@ -95,7 +99,7 @@ impl Shell {
 
     /// An event of the agent itself, with its counters.
     pub(super) fn tell(&mut self, state: &'static str, bad_lines: u64, now_ns: u64) -> Event {
-        const NAMES: [&str; 8] = [
+        const NAMES: [&str; 10] = [
             "bad_lines",
             "disk_refuses",
             "disk_written_kib",
@@ -104,6 +108,8 @@ impl Shell {
             "link_unclaimed",
             "listeners_dropped",
             "queue_overflow",
+            "recorder_missed",
+            "recorder_refused",
         ];
         (self.told, self.told_ns, self.told_all_ns) = (self.counters(bad_lines), now_ns, now_ns);
         self.show();
@@ -126,7 +132,7 @@ impl Shell {
         Event::new(now_ns, Class::Status, body)
     }
 
-    fn counters(&mut self, bad_lines: u64) -> [u64; 8] {
+    fn counters(&mut self, bad_lines: u64) -> [u64; 10] {
         // The engine does not wait for the disk: while that is busy, it is told as it was.
         if let Ok(outbox) = self.outbox.try_lock() {
             let stat = outbox.stat();
@@ -134,7 +140,9 @@ impl Shell {
         }
         let ([deferred, rejected, unclaimed], [refuses, written]) = (self.links.refused(), self.disk);
         let listeners = self.listeners_dropped.load(Ordering::Relaxed);
-        [bad_lines, refuses, written, deferred, rejected, unclaimed, listeners, self.queue.overflowed()]
+        let overflowed = self.queue.overflowed();
+        let [missed, not_made] = self.recorder.as_ref().map(Recorder::dropped).unwrap_or_default();
+        [bad_lines, refuses, written, deferred, rejected, unclaimed, listeners, overflowed, missed, not_made]
     }
 
     fn show(&self) {

@@ -74,6 +74,8 @@ pub(crate) fn one(dir: &Path, to: &str, backlog: usize, port: u16) -> Outcome<()
         monitors: Monitors::new(&uplink),
         uplink,
         changes: None,
+        notifier: None,
+        recorder: None,
         observer: None,
     };
     runtime::run(parts, &stop)?;

@@ -3,7 +3,7 @@
 //! An expression ([`Program`]) is looked at when one of its inputs has changed in a way that matters ([`watch`](self)), at a time
 //! that it has named itself, or, if it has a period, at multiples of that and never else. What it comes to goes
 //! through a [`Timing`]: it has to hold, rests afterwards, repeats. When it acts, it makes an event with a snapshot of signals, and
-//! may have a collection look more often for a while, and listeners in the vehicle told at once.
+//! may have a collection look more often for a while, raw frames recorded, and listeners in the vehicle told at once.
 //!
 //! All conditions that one frame concerns see all of that frame, and act in the order of their priority.
 
@@ -57,8 +57,36 @@ pub struct ConditionSpec {
     pub snapshot: Vec<SignalId>,
     /// Has a collection look more often when it acts.
     pub hurry: Option<Hurry>,
+    /// Has the raw frames recorded when it acts.
+    pub record: Option<Record>,
     /// Listeners in the vehicle are told at once.
     pub notify: bool,
+}
+
+/// A recording that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// What of the time before is in it, nanoseconds.
+    pub before_ns: u64,
+    /// And of the time after.
+    pub after_ns: u64,
+}
+
+/// Why a recording begins, or goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordTrigger<'a> {
+    /// When, nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// The condition.
+    pub name: &'a Arc<str>,
+    /// The class of its events.
+    pub class: Class,
+    /// What is asked for.
+    pub record: Record,
+    /// Frames of the configured buses up to then, the one that led to it among them.
+    pub frame: u64,
+    /// The models' last scores, by name.
+    pub scores: Vec<(Arc<str>, f64)>,
 }
 
 /// A collection that looks more often for a while.
@@ -266,7 +294,7 @@ impl Conditions {
             let step = condition.judge(view, &self.watch, &self.models, wake_ns);
             self.watch.set_raised(place, condition.machine.raised);
             if step != Step::Quiet {
-                condition.act(step, view, wanted, sink);
+                condition.act(step, view, &self.models, wanted, sink);
             }
             // One that was the first, and is no longer: then it is to be found which is.
             planned &= before_ns != self.due_ns || *wake_ns <= before_ns;
@@ -337,7 +365,14 @@ impl Condition {
         step
     }
 
-    fn act(&mut self, step: Step, view: &View<'_>, wanted: &mut Wanted, sink: &mut impl super::Sink) {
+    fn act(
+        &mut self,
+        step: Step,
+        view: &View<'_>,
+        models: &[(f64, bool)],
+        wanted: &mut Wanted,
+        sink: &mut impl super::Sink,
+    ) {
         let phase = match step {
             Step::Quiet => return,
             Step::Raised => ConditionPhase::Raised,
@@ -357,6 +392,17 @@ impl Condition {
         let event = Event::new(view.now_ns, spec.class, body);
         if spec.notify {
             sink.notify(&event);
+        }
+        if let Some(record) = spec.record.filter(|_| phase != ConditionPhase::Cleared) {
+            let scores = spec.models.iter().zip(models).filter(|(_, (score, _))| !score.is_nan());
+            sink.record(&RecordTrigger {
+                time_ns: view.now_ns,
+                name: &spec.name,
+                class: spec.class,
+                record,
+                frame: view.frames,
+                scores: scores.map(|(name, (score, _))| (name.clone(), *score)).collect(),
+            });
         }
         sink.event(event);
         if phase != ConditionPhase::Cleared {

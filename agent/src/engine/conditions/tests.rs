@@ -48,6 +48,7 @@ fn spec(name: &str, when: &str) -> ConditionSpec {
         class: Class::Alert,
         hurry: None,
         notify: false,
+        record: None,
     }
 }
 

@@ -1,0 +1,138 @@
+//! The thread that makes the ring: frames to text, text to members.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use can_decoders::Frame;
+use can_decoders::log::candump_line;
+
+use super::disk::{Order, Terms};
+use super::member::Encoder;
+use super::ring::{Ring, Span};
+use super::{Shared, Trigger};
+use crate::engine::{ANY_BUS, Catalog, MessageId};
+use crate::event::Regions;
+
+/// From the engine's thread, in the order of time.
+pub(super) enum Item {
+    Frames(Block),
+    Trigger(Box<Trigger>),
+    /// So late it is; told while something is recorded.
+    Time(u64),
+    Change(Box<Settings>),
+}
+
+/// Frames, and what is to be said of those that are missing before them.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    pub(super) frames: Vec<Frame>,
+    pub(super) notes: Vec<String>,
+    pub(super) missed: u64,
+}
+
+/// What a configuration says of recordings.
+#[derive(Debug)]
+pub struct Settings {
+    /// The buses.
+    pub catalog: Catalog,
+    /// Messages that are left out.
+    pub hidden: HashSet<MessageId>,
+    /// Lines for the header, without the `#`: what the recording is to be read with.
+    pub about: Vec<String>,
+    /// The regions whose gateways may have recordings; `None`: all.
+    pub regions: Option<Regions>,
+    /// Bounds.
+    pub bounds: super::Bounds,
+}
+
+/// See the module's documentation.
+pub(super) struct Press {
+    pub(super) items: Receiver<Item>,
+    /// Blocks that are empty again.
+    pub(super) back: SyncSender<Vec<Frame>>,
+    pub(super) ring: Arc<Mutex<Ring>>,
+    pub(super) orders: SyncSender<Order>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: Box<Settings>,
+    pub(super) is_live: bool,
+}
+
+impl Press {
+    /// Until the engine's thread has ended.
+    pub(super) fn run(mut self) {
+        let mut encoder = Encoder::new();
+        let (mut text, mut member) = (Vec::new(), Vec::new());
+        while let Ok(item) = self.items.recv() {
+            match item {
+                Item::Frames(Block { mut frames, notes, missed }) => {
+                    text.clear();
+                    notes.iter().for_each(|note| text.extend(format!("# {note}\n").bytes()));
+                    let written = self.write(&frames, &mut text);
+                    member.clear();
+                    if let (Some((first_ns, last_ns)), Ok(())) = (span(&frames), encoder.encode(&text, &mut member)) {
+                        self.ring().push(&member, Span { first_ns, last_ns, frames: written, missed });
+                    }
+                    frames.clear();
+                    let _ = self.back.try_send(frames);
+                    if self.shared.recording.load(Ordering::Relaxed) {
+                        self.order(Order::More);
+                    }
+                }
+                Item::Trigger(trigger) => self.order(Order::Trigger(trigger)),
+                Item::Time(now_ns) => self.order(Order::Time(now_ns)),
+                Item::Change(settings) => {
+                    self.ring().set_keep(settings.bounds.keep_ns());
+                    self.order(Order::Change(Terms::of(&settings)));
+                    self.settings = settings;
+                }
+            }
+        }
+    }
+
+    fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends the lines of a block, and counts them.
+    fn write(&self, frames: &[Frame], text: &mut Vec<u8>) -> u32 {
+        let Settings { catalog, hidden, .. } = &*self.settings;
+        let mut count = 0;
+        for frame in frames {
+            let Some(place) = catalog.route(frame.bus) else { continue };
+            let bus = &catalog.buses()[place];
+            if !hidden.is_empty()
+                && let Some(message) = bus.plan.find(frame.id)
+                && hidden.contains(&catalog.message_id(place, message))
+            {
+                continue;
+            }
+            // Memory takes it.
+            let _ = if &*bus.name == ANY_BUS {
+                candump_line(text, &format!("can{}", frame.bus.0), frame)
+            } else {
+                candump_line(text, &bus.name, frame)
+            };
+            count += 1;
+        }
+        count
+    }
+
+    /// The disk's thread may be stuck on the disk; the ring goes on. A recording is not waited for.
+    fn order(&self, order: Order) {
+        if !self.is_live {
+            let _ = self.orders.send(order);
+            return;
+        }
+        if let Err(TrySendError::Full(Order::Trigger(trigger))) = self.orders.try_send(order) {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("no recording for {}: the disk takes too long", trigger.name);
+        }
+    }
+}
+
+fn span(frames: &[Frame]) -> Option<(u64, u64)> {
+    let times = || frames.iter().map(|frame| frame.time_ns);
+    Some((times().min()?, times().max()?))
+}

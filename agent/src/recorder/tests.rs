@@ -1,0 +1,437 @@
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use can_decoders::log::{LogReader, Options};
+use can_decoders::{BusId, CanId, Database, FrameKind, Plan};
+use proptest::prelude::*;
+
+use super::assemble::{Assembled, Assembler};
+use super::*;
+use crate::engine::{Bus, Catalog, MessageId};
+use crate::event::{Body, Recording, RecordingState};
+use crate::memory_outbox::MemoryOutbox;
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1_700_000_000 * SECOND;
+
+fn catalog() -> Catalog {
+    let dbc = "VERSION \"\"\nBU_: X\nBO_ 256 Secret: 8 X\n SG_ Where : 0|8@1+ (1,0) [0|0] \"\" X\n";
+    let plan = |text: &str| Plan::compile(&[Database::parse("t.dbc", text.as_bytes()).unwrap()]);
+    Catalog::new(vec![Bus::new("can0", plan(dbc)), Bus::new("can1", Plan::compile(&[]))])
+}
+
+fn settings() -> Settings {
+    Settings {
+        catalog: catalog(),
+        hidden: HashSet::new(),
+        about: vec!["dbc can0 t.dbc sha256 00ff".to_owned()],
+        regions: None,
+        bounds: Bounds { seconds: 10, ..Bounds::default() },
+    }
+}
+
+/// A recorder that is fed with frames.
+struct Fed {
+    dir: PathBuf,
+    recorder: Recorder,
+    outbox: Arc<Mutex<MemoryOutbox>>,
+    frames: Vec<Frame>,
+    now_ns: u64,
+    events: Vec<Recording>,
+}
+
+impl Fed {
+    fn new(dir: &Path, settings: Settings) -> Self {
+        Self::with(dir, settings, MemoryOutbox::new(4))
+    }
+
+    fn with(dir: &Path, settings: Settings, outbox: MemoryOutbox) -> Self {
+        let config = RecorderConfig { dir: dir.into(), memory_bytes: 1 << 20, bounds: settings.bounds };
+        let identity = outbox.identity.clone();
+        let outbox = Arc::new(Mutex::new(outbox));
+        let outside: (Arc<Mutex<dyn Outbox>>, Waker) = (outbox.clone(), Waker::new());
+        let recorder = Recorder::start(&config, settings, identity, outside, false).unwrap();
+        Self { dir: dir.into(), recorder, outbox, frames: Vec::new(), now_ns: START, events: Vec::new() }
+    }
+
+    /// Frames of two buses, one each millisecond.
+    fn drive(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.now_ns += SECOND / 1000;
+            let n = u32::try_from(self.now_ns / 1_000_000 % 1000).unwrap();
+            let id = CanId::standard(0x100 + n % 5).unwrap();
+            let bus = BusId(u8::try_from(n % 2).unwrap());
+            let frame = Frame::new(self.now_ns + 7, bus, id, FrameKind::Data, &n.to_be_bytes()).unwrap();
+            self.recorder.frame(&frame);
+            self.frames.push(frame);
+            self.recorder.advance(self.now_ns);
+        }
+        self.listen();
+    }
+
+    fn trigger(&mut self, name: &str, class: Class, before_s: u64, after_s: u64) {
+        let record = Record { before_ns: before_s * SECOND, after_ns: after_s * SECOND };
+        let scores = vec![("demo".into(), 0.75)];
+        let (time_ns, name) = (self.now_ns + 7, Arc::from(name));
+        self.recorder.trigger(&RecordTrigger { time_ns, name: &name, class, record, frame: 5, scores });
+    }
+
+    fn listen(&mut self) {
+        self.events.extend(self.recorder.events().map(recording));
+    }
+
+    /// What has to come.
+    fn wait(&mut self, state: RecordingState) -> Recording {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            self.listen();
+            if let Some(at) = self.events.iter().position(|event| event.state == state) {
+                return self.events.remove(at);
+            }
+            assert!(Instant::now() < end, "{state:?} has not come: {:?}", self.events);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn file(&self, recording: &Recording) -> PathBuf {
+        self.dir.join(format!("{}.log.gz", recording.id))
+    }
+
+    fn finish(self) -> (Vec<Recording>, Vec<Frame>) {
+        let mut events = self.events;
+        events.extend(self.recorder.finish().into_iter().map(recording));
+        (events, self.frames)
+    }
+}
+
+fn recording(event: Event) -> Recording {
+    match event.body {
+        Body::Recording(recording) => recording,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn frames(path: &Path) -> Vec<Frame> {
+    let options = Options { buses: vec!["can0".to_owned(), "can1".to_owned()], ..Options::default() };
+    LogReader::open(path, options).unwrap().map(Result::unwrap).collect()
+}
+
+/// What lies between two times is there as it came, and no more than a block around it.
+fn assert_window(found: &[Frame], all: &[Frame], from_ns: u64, to_ns: u64) {
+    let first = all.iter().position(|frame| *frame == found[0]).unwrap();
+    assert_eq!(found, &all[first..first + found.len()]);
+    let (start, end) = (found[0].time_ns, found[found.len() - 1].time_ns);
+    assert!(start <= from_ns && from_ns - start <= 2 * AGE_NS, "begins {} ns before", from_ns - start);
+    assert!(end >= to_ns && end - to_ns <= 2 * AGE_NS, "ends {} ns after", end - to_ns);
+}
+
+#[test]
+fn the_seconds_before_and_after_are_recorded_as_they_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fed = Fed::new(dir.path(), settings());
+    fed.drive(20_000);
+    fed.trigger("crash / 1", Class::Critical, 6, 3);
+    let at = fed.now_ns;
+    let started = fed.wait(RecordingState::Started);
+    assert_eq!(&*started.id, format!("{}-crash___1", at + 7));
+    let before = frames(&fed.file(&started));
+    assert_window(&before, &fed.frames, at - 6 * SECOND, at);
+    assert_eq!(before.last(), fed.frames.last(), "up to the frame that led to it");
+    fed.drive(5_000);
+    let finished = fed.wait(RecordingState::Finished);
+    let found = frames(&fed.file(&finished));
+    assert_window(&found, &fed.frames, at - 6 * SECOND, at + 3 * SECOND);
+    assert_eq!((finished.frames, finished.missed), (found.len() as u64, 0));
+    assert_eq!((finished.from, finished.to), (found[0].time_ns, found[found.len() - 1].time_ns));
+    assert_eq!(finished.digest, Some(store::digest(&fed.file(&finished)).unwrap()));
+    let header = Recorded::open(&fed.file(&finished)).unwrap().header;
+    assert_eq!(
+        header,
+        [
+            "# outrider recording 1".to_owned(),
+            "# vehicle v1".to_owned(),
+            "# boot boot".to_owned(),
+            "# dbc can0 t.dbc sha256 00ff".to_owned(),
+            format!("# trigger {} crash_/_1 critical frame 5", at + 7),
+            "# score demo 0.75".to_owned(),
+        ]
+    );
+    assert_eq!(list(dir.path()).unwrap()[0].about.as_ref().unwrap().triggers[0].to_string(), "crash / 1");
+    assert!(fed.finish().0.is_empty());
+}
+
+#[test]
+fn triggers_whose_times_overlap_are_one_recording_and_others_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fed = Fed::new(dir.path(), settings());
+    fed.drive(8000);
+    let first = fed.now_ns;
+    fed.trigger("a", Class::Alert, 3, 2);
+    fed.drive(1000);
+    fed.trigger("b", Class::Critical, 3, 2);
+    fed.drive(3000);
+    // It is finished, and this one reaches back to it.
+    while fed.wait(RecordingState::Finished).triggers.len() < 2 {}
+    fed.trigger("c", Class::Alert, 3, 2);
+    let third = fed.now_ns;
+    fed.drive(4000);
+    let mut one = fed.wait(RecordingState::Finished);
+    while one.triggers.len() < 3 {
+        one = fed.wait(RecordingState::Finished);
+    }
+    assert_eq!(one.triggers.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_window(&frames(&fed.file(&one)), &fed.frames, first - 3 * SECOND, third + 2 * SECOND);
+    // Far behind.
+    fed.drive(6000);
+    fed.trigger("d", Class::Alert, 3, 2);
+    fed.drive(100);
+    let (rest, all) = fed.finish();
+    let states: Vec<_> = rest.iter().map(|event| (event.state, event.triggers.len())).collect();
+    assert_eq!(states.last(), Some(&(RecordingState::Finished, 1)), "the agent ends: so does it");
+    let two = dir.path().join(format!("{}.log.gz", rest.last().unwrap().id));
+    assert_eq!(frames(&two).last(), all.last());
+    let listed = list(dir.path()).unwrap();
+    let classes: Vec<Class> = listed.iter().map(|one| one.about.as_ref().unwrap().class).collect();
+    assert_eq!(classes, [Class::Critical, Class::Alert]);
+    let mut recorded = Recorded::open(&listed[0].path).unwrap();
+    while recorded.next_lines().is_some() {}
+    assert_eq!(recorded.about.triggers, listed[0].about.as_ref().unwrap().triggers, "the file says so itself");
+}
+
+#[test]
+fn a_recording_has_a_longest_time_and_the_next_goes_on_where_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    settings.bounds.longest_s = 12;
+    let mut fed = Fed::new(dir.path(), settings);
+    fed.drive(5000);
+    for _ in 0..6 {
+        fed.trigger("on and on", Class::Alert, 4, 4);
+        fed.drive(3000);
+    }
+    let (_, all) = fed.finish();
+    let listed = list(dir.path()).unwrap();
+    let parts: Vec<Vec<Frame>> = listed.iter().map(|one| frames(&one.path)).collect();
+    assert!(parts.len() > 1 && parts.iter().all(|part| part.len() < 13_500), "{}", parts.len());
+    let joined = parts.concat();
+    let first = all.iter().position(|frame| *frame == joined[0]).unwrap();
+    let differs = joined.iter().zip(&all[first..]).position(|(one, other)| one != other);
+    assert_eq!((differs, joined.len()), (None, all.len() - first), "nothing twice, nothing left out");
+}
+
+/// The power is cut at any byte of what follows the event that tells of the seconds before.
+#[test]
+fn a_power_cut_leaves_the_seconds_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fed = Fed::new(dir.path(), settings());
+    fed.drive(9000);
+    fed.trigger("crash", Class::Critical, 5, 5);
+    let at = fed.now_ns;
+    let started = fed.wait(RecordingState::Started);
+    let path = fed.file(&started);
+    assert!(!path.with_extension("").with_extension("json").exists());
+    let sure = std::fs::metadata(&path).unwrap().len();
+    fed.drive(7000);
+    fed.wait(RecordingState::Finished);
+    let whole = std::fs::read(&path).unwrap();
+    let (_, all) = fed.finish();
+    for cut in [0, 1, whole.len() as u64 - sure - 1].into_iter().chain((0..20).map(|n| n * 997)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(path.file_name().unwrap());
+        let mut torn = whole[..usize::try_from(sure + cut).unwrap().min(whole.len())].to_vec();
+        // What a file system may leave behind the end.
+        torn.extend([0; 300]);
+        std::fs::write(&path, &torn).unwrap();
+        let mut again = Fed::new(dir.path(), settings());
+        let mended = again.wait(RecordingState::Finished);
+        assert_eq!(mended.reason.as_deref(), Some("cut by a power failure"));
+        let found = frames(&path);
+        assert_eq!(found.len() as u64, mended.frames);
+        let before = &found[..found.iter().position(|frame| frame.time_ns > at + 7).unwrap_or(found.len())];
+        assert_window(before, &all, at - 5 * SECOND, at);
+        assert_eq!(mended.digest, Some(store::digest(&path).unwrap()));
+        drop(again.finish());
+        assert!(list(dir.path()).unwrap()[0].about.as_ref().unwrap().torn);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("1-x.log.gz"), &whole[..20]).unwrap();
+    assert!(Fed::new(dir.path(), settings()).finish().0.is_empty());
+    assert!(list(dir.path()).unwrap().is_empty(), "of which nothing is left");
+}
+
+#[test]
+fn what_makes_room_is_told_and_the_important_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    settings.bounds.quota_bytes = 80_000;
+    settings.bounds.upload = false;
+    let mut fed = Fed::new(dir.path(), settings);
+    fed.drive(1000);
+    for (n, class) in [Class::Critical, Class::Alert, Class::Alert, Class::Status, Class::Alert].into_iter().enumerate()
+    {
+        fed.trigger(&format!("n{n}"), class, 1, 2);
+        fed.drive(16_000);
+    }
+    let quiet = |events: &[Recording]| -> Vec<(RecordingState, String)> {
+        events.iter().map(|event| (event.state, event.triggers[0].to_string())).collect()
+    };
+    let listed = || -> Vec<String> {
+        list(dir.path()).unwrap().iter().map(|one| one.about.as_ref().unwrap().triggers[0].to_string()).collect()
+    };
+    let bytes: u64 = list(dir.path()).unwrap().iter().map(|one| one.about.as_ref().unwrap().bytes).sum();
+    assert!(bytes <= 80_000, "{bytes}");
+    let (events, _) = fed.finish();
+    let evicted: Vec<String> = quiet(&events)
+        .into_iter()
+        .filter(|(state, _)| *state == RecordingState::Evicted)
+        .map(|(_, name)| name)
+        .collect();
+    assert!(!evicted.is_empty(), "{:?}", quiet(&events));
+    assert!(listed().contains(&"n0".to_owned()), "the critical one stays: {:?}", listed());
+    assert!(evicted[0] == "n3" || evicted[0] == "n1", "the least important first, then the earliest: {evicted:?}");
+}
+
+#[test]
+fn a_day_has_its_bytes_and_class_critical_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    settings.bounds.write_per_day = 40_000;
+    let mut fed = Fed::new(dir.path(), settings);
+    fed.drive(10_000);
+    fed.trigger("big", Class::Alert, 9, 0);
+    let refused = fed.wait(RecordingState::Refused);
+    assert_eq!(refused.reason.as_deref(), Some("recorder.write_mib_per_day is used up"));
+    fed.trigger("crash", Class::Critical, 9, 0);
+    fed.wait(RecordingState::Started);
+}
+
+#[test]
+fn frames_of_hidden_messages_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fed = Fed::new(dir.path(), Settings { hidden: HashSet::from([MessageId(0)]), ..settings() });
+    fed.drive(3000);
+    fed.trigger("crash", Class::Critical, 9, 0);
+    let started = fed.wait(RecordingState::Started);
+    let (_, mut all) = fed.finish();
+    all.retain(|frame| frame.bus != BusId(0) || frame.id != CanId::standard(0x100).unwrap());
+    assert_eq!(frames(&dir.path().join(format!("{}.log.gz", started.id))), all);
+}
+
+/// The gateway takes some of the pieces each time, and the agent is started anew in between.
+#[test]
+fn pieces_are_sent_on_after_a_restart_and_put_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fed = Fed::new(dir.path(), settings());
+    fed.drive(10_000);
+    for _ in 0..40 {
+        fed.trigger("crash", Class::Critical, 9, 9);
+        fed.drive(8_000);
+    }
+    let (events, _) = fed.finish();
+    let digests: HashSet<String> = events.iter().filter_map(|event| event.digest.clone()).collect();
+    assert!(!digests.is_empty());
+    let mut received: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..30 {
+        let mut outbox = MemoryOutbox::new(1);
+        outbox.next_seq = received.len() as u64 + 1;
+        let fed = Fed::with(dir.path(), settings(), outbox);
+        // One window, and the beginning of the next.
+        for rounds in 0..2 {
+            let end = Instant::now() + Duration::from_secs(4);
+            while fed.outbox.lock().unwrap().is_empty() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let mut outbox = fed.outbox.lock().unwrap();
+            let mut after = 0;
+            while let Some(batch) = outbox.read(Class::Bulk, after).unwrap() {
+                after = batch.first_seq;
+                received.push(batch.payload.clone());
+                if rounds == 0 || !received.len().is_multiple_of(3) {
+                    outbox.ack(Class::Bulk, batch.first_seq).unwrap();
+                }
+            }
+        }
+        drop(fed.finish());
+        if list(dir.path())
+            .unwrap()
+            .iter()
+            .all(|one| one.about.as_ref().unwrap().sent == one.about.as_ref().unwrap().chunks())
+        {
+            break;
+        }
+    }
+    let sent: Vec<_> = list(dir.path()).unwrap().into_iter().map(|one| one.about.unwrap()).collect();
+    assert!(sent.iter().all(|about| about.sent == about.chunks()), "{sent:?}");
+    assert!(sent.iter().any(|about| about.chunks() > 40), "more than a window");
+
+    let out = tempfile::tempdir().unwrap();
+    let mut assembler = Assembler::new(out.path());
+    received.iter().rev().for_each(|payload| assembler.read("bulk", &payload[..]).unwrap());
+    let outcome = assembler.finish().unwrap();
+    assert_eq!(outcome.len(), sent.len());
+    for ((vehicle, id, assembled), about) in outcome.iter().zip(&sent) {
+        let Assembled::Complete(path) = assembled else { panic!("{assembled:?}") };
+        assert_eq!((&**vehicle, id), ("v1", &about.id));
+        assert_eq!(std::fs::read(path).unwrap(), std::fs::read(dir.path().join(format!("{id}.log.gz"))).unwrap());
+    }
+
+    // As JSON lines, and without some.
+    let mut assembler = Assembler::new(out.path());
+    let json: Vec<String> = received
+        .iter()
+        .map(|payload| {
+            let value: serde_cbor::Value = serde_cbor::from_slice(payload).unwrap();
+            json_of(&value)
+        })
+        .filter(|line| !["\"index\":3,", "\"index\":4,", "\"index\":9,"].iter().any(|part| line.contains(part)))
+        .collect();
+    assembler.read("bulk", json.join("\n").as_bytes()).unwrap();
+    let largest = sent.iter().max_by_key(|about| about.bytes).unwrap();
+    let outcome = assembler.finish().unwrap();
+    let (.., of_largest) = outcome.iter().find(|(_, id, _)| *id == largest.id).unwrap();
+    assert_eq!(*of_largest, Assembled::Missing(vec![(3, 4), (9, 9)], largest.chunks()));
+}
+
+/// As gateways get it that ask for JSON.
+fn json_of(value: &serde_cbor::Value) -> String {
+    use serde_cbor::Value;
+    match value {
+        Value::Bytes(bytes) => format!("\"{}\"", crate::event::base64url(bytes)),
+        Value::Text(text) => format!("{text:?}"),
+        Value::Integer(n) => n.to_string(),
+        Value::Map(entries) => {
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{}:{}", json_of(key), json_of(value))).collect();
+            format!("{{{}}}", entries.join(","))
+        }
+        Value::Array(values) => format!("[{}]", values.iter().map(json_of).collect::<Vec<_>>().join(",")),
+        _ => "null".to_owned(),
+    }
+}
+
+proptest! {
+    /// Pieces come from outside.
+    #[test]
+    fn no_piece_does_harm(
+        pieces in proptest::collection::vec((0_u32..5, 0_u32..5, "[.a/]{0,4}", proptest::collection::vec(any::<u8>(), 0..9)), 0..20),
+        noise in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        let mut assembler = Assembler::new(&root);
+        for (index, of, name, data) in pieces {
+            let body = crate::event::RecordingChunk { id: name.into(), of, data, index, digest: "00ff00ff".into() };
+            let event = Event::new(1, Class::Bulk, Body::RecordingChunk(body));
+            let mut bytes = Vec::new();
+            event.encode(&Identity { vehicle: "v".into(), boot: "b".into() }, 1, &mut bytes).unwrap();
+            assembler.read("pieces", &bytes[..]).unwrap();
+        }
+        let _ = assembler.read("noise", &noise[..]);
+        for (.., outcome) in assembler.finish().unwrap() {
+            prop_assert!(!matches!(outcome, Assembled::Complete(_)), "nothing has that digest");
+        }
+        let outside = std::fs::read_dir(dir.path()).unwrap().count();
+        prop_assert!(outside <= 1, "nothing but what leads to {}", root.display());
+    }
+}

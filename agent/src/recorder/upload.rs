@@ -1,0 +1,139 @@
+//! Recordings on their way out: pieces of a finished file as events of class bulk.
+//!
+//! The outbox is to carry events, not to hold a second copy of what is on disk already. So a few pieces are given to it, and the
+//! next ones when those have been acknowledged; only then is it noted that they were sent. After a restart it goes on from
+//! there: some pieces come twice, none is left out. When the outbox had to drop something meanwhile, they are given once more.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use super::file::About;
+use super::store::Store;
+use crate::event::{Body, Class, Event, Moment, RecordingChunk, Regions};
+use crate::outbox::Outbox;
+
+/// Bytes in a piece: the outbox likes records of up to 16 KB.
+pub const CHUNK: usize = 12 << 10;
+/// Pieces in the outbox at one time.
+const WINDOW: u32 = 32;
+/// When the outbox has dropped something, it is waited so long before the same is tried, at first and at last.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1200));
+
+/// Pieces that the outbox has.
+#[derive(Debug)]
+struct Window {
+    id: String,
+    /// Pieces up to here.
+    end: u32,
+    /// What the outbox had lost before.
+    lost: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Upload {
+    window: Option<Window>,
+    not_before: Option<Instant>,
+    pause: Duration,
+    /// Recordings that are not tried any more before the next start.
+    given_up: Vec<String>,
+}
+
+impl Upload {
+    pub(super) fn new() -> Self {
+        Self { window: None, not_before: None, pause: AGAIN.0, given_up: Vec::new() }
+    }
+
+    /// Whether it is worth to look again soon. `open`: a recording that may still go on, and has to wait; `vehicle`: whose
+    /// recordings are sent. One that was made under another name would tie both together.
+    pub(super) fn has_work(&self, store: &Store, open: Option<&str>, vehicle: &str) -> bool {
+        self.window.is_some() || self.next(store, open, vehicle).is_some()
+    }
+
+    /// Looks what has become of the pieces that were given, and gives the next. True: there is something new in the outbox.
+    pub(super) fn step(
+        &mut self,
+        store: &mut Store,
+        outbox: &mut dyn Outbox,
+        open: Option<&str>,
+        vehicle: &str,
+        (moment, regions): (Moment, Option<&Regions>),
+    ) -> bool {
+        let stat = outbox.stat();
+        if let Some(window) = &self.window {
+            if stat.events[Class::Bulk.rank()] > 0 {
+                return false;
+            }
+            if stat.lost == window.lost {
+                self.pause = AGAIN.0;
+                if let Err(error) = store.sent(&window.id, window.end) {
+                    tracing::error!("recording {}: cannot note what was sent: {error}", window.id);
+                }
+            } else {
+                tracing::warn!("recording {}: some of it may not have arrived; it is sent once more", window.id);
+                let id = window.id.clone();
+                self.wait(&id);
+            }
+            self.window = None;
+        }
+        if self.not_before.is_some_and(|time| Instant::now() < time) {
+            return false;
+        }
+        // What else is bulk goes first.
+        if stat.events[Class::Bulk.rank()] > 0 {
+            return false;
+        }
+        let Some(about) = self.next(store, open, vehicle) else { return false };
+        let (id, end) = (about.id.clone(), about.chunks().min(about.sent.saturating_add(WINDOW)));
+        match give(store, about, end, outbox, moment, regions) {
+            Ok(()) => self.window = Some(Window { id, end, lost: stat.lost }),
+            Err(error) => {
+                tracing::error!("recording {id} cannot be sent: {error}; it is tried again");
+                self.wait(&id);
+            }
+        }
+        true
+    }
+
+    /// The earliest that has not been sent as a whole.
+    fn next<'a>(&self, store: &'a Store, open: Option<&str>, vehicle: &str) -> Option<&'a About> {
+        store.all.iter().find(|about| {
+            let waits = about.sent < about.chunks() && about.vehicle == vehicle;
+            waits && open != Some(&*about.id) && !self.given_up.contains(&about.id)
+        })
+    }
+
+    /// It did not work, and may not the next time.
+    fn wait(&mut self, id: &str) {
+        self.not_before = Some(Instant::now() + self.pause);
+        self.pause *= 2;
+        if self.pause > AGAIN.1 {
+            tracing::error!("recording {id}: given up; the next start of the agent tries once more");
+            self.given_up.push(id.to_owned());
+            self.pause = AGAIN.0;
+        }
+    }
+}
+
+fn give(
+    store: &Store,
+    about: &About,
+    end: u32,
+    outbox: &mut dyn Outbox,
+    moment: Moment,
+    regions: Option<&Regions>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let file = File::open(store.path(&about.id))?;
+    for index in about.sent..end {
+        let at = u64::from(index) * CHUNK as u64;
+        let length = usize::try_from(about.bytes - at).unwrap_or(CHUNK).min(CHUNK);
+        let mut data = vec![0; length];
+        file.read_exact_at(&mut data, at)?;
+        let (id, digest) = (about.id.as_str().into(), about.digest.as_str().into());
+        let body = Body::RecordingChunk(RecordingChunk { id, of: about.chunks(), data, index, digest });
+        let event = Event { clock: moment.clock, ..Event::new(moment.time_ns, Class::Bulk, body) };
+        outbox.append(&Event { regions: regions.cloned(), ..event })?;
+    }
+    Ok(outbox.commit()?)
+}
