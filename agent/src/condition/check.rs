@@ -206,12 +206,12 @@ impl Checker<'_> {
         b: &Node,
     ) -> Result<Type, Fault> {
         for (side, other) in [(a, b), (b, a)] {
-            if let (Some(limit), What::Name(_)) = (constant(other), &side.what) {
+            if let Some(limit) = constant(other).filter(|_| is_signal(side)) {
                 self.passes(side, limit)?;
             }
         }
         for side in [a, b] {
-            if constant(side).is_some() || !matches!(side.what, What::Name(_)) || !is_pair(a, b) {
+            if constant(side).is_some() || !is_signal(side) || !is_pair(a, b) {
                 self.number(side, sign)?;
             } else {
                 self.quiet_signal(side)?;
@@ -263,10 +263,10 @@ impl Checker<'_> {
 
     /// Whether a signal's value has one of these labels.
     fn labelled(&mut self, node: &Node, signal: &Node, texts: &[Node]) -> Result<Type, Fault> {
-        let id = match &signal.what {
-            What::Name(_) => self.find(signal)?,
-            _ => return fault(signal, "a text is compared with a signal only: with the labels of its values"),
-        };
+        if !is_signal(signal) {
+            return fault(signal, "a text is compared with a signal only: with the labels of its values");
+        }
+        let id = self.find(signal)?;
         let mut values = Vec::new();
         for text in texts {
             let What::Text(label) = &text.what else { continue };
@@ -313,14 +313,7 @@ impl Checker<'_> {
 
     fn function(&mut self, node: &Node, name: &str, arguments: &[Node]) -> Result<Type, Fault> {
         match (name, arguments) {
-            ("signal", [text]) => {
-                let name = text_of(text, "a signal's name, as in signal('can-a:Message.Signal')")?;
-                let id =
-                    self.scope.catalog.find_signal(name).map_err(|error| Fault::new(text.at, error.to_string()))?;
-                self.triggers(id, Trigger::Changes);
-                let place = self.signal_place(id);
-                self.value(node, O::Signal(place), Type::Double)
-            }
+            ("signal", [_]) => self.signal(node, Trigger::Changes, O::Signal, Type::Double),
             ("valid", [signal]) => self.signal(signal, Trigger::Validity, O::Valid, Type::Truth),
             ("step", [signal]) => self.signal(signal, Trigger::Samples, O::Step, Type::Double),
             ("slope", [signal]) => self.signal(signal, Trigger::Samples, O::Slope, Type::Double),
@@ -475,6 +468,12 @@ impl Checker<'_> {
     }
 
     fn find(&self, node: &Node) -> Result<SignalId, Fault> {
+        if let What::Call(function, arguments) = &node.what
+            && let ("signal", [text]) = (function.as_str(), &arguments[..])
+        {
+            let name = text_of(text, "a signal's name, as in signal('can-a:Message.Signal')")?;
+            return self.scope.catalog.find_signal(name).map_err(|error| Fault::new(text.at, error.to_string()));
+        }
         let What::Name(name) = &node.what else { return fault(node, "takes a signal's name here") };
         if let Some((_, id)) = self.found.borrow().iter().find(|(known, _)| known == name) {
             return Ok(*id);
@@ -518,8 +517,16 @@ fn find<T>(catalog: &Catalog, name: &str, look: impl Fn(&str) -> Result<T, NameE
 
 /// A name compared with a number, either way round.
 fn is_pair(a: &Node, b: &Node) -> bool {
-    let is_name = |node: &Node| matches!(node.what, What::Name(_));
-    is_name(a) && constant(b).is_some() || is_name(b) && constant(a).is_some()
+    is_signal(a) && constant(b).is_some() || is_signal(b) && constant(a).is_some()
+}
+
+/// A name, or `signal('…')`.
+fn is_signal(node: &Node) -> bool {
+    match &node.what {
+        What::Name(_) => true,
+        What::Call(function, arguments) => function == "signal" && arguments.len() == 1,
+        _ => false,
+    }
 }
 
 /// The number that a node is.

@@ -6,6 +6,7 @@
 
 mod build;
 mod condition;
+mod crash;
 mod gateway;
 mod privacy;
 mod raw;
@@ -223,7 +224,8 @@ impl Config {
         let mut warnings = Vec::new();
         let catalog = buses(&reader, &raw.buses, &mut warnings)?;
         let mut listen = raw.buses.iter().map(|bus| listen(&reader, bus)).collect::<Result<Vec<_>, _>>()?;
-        let hasty = raw.conditions.iter().any(condition::Raw::notifies);
+        let crash = raw.crash.as_ref().map(Spanned::get_ref);
+        let hasty = raw.conditions.iter().any(condition::Raw::notifies) || crash.is_some_and(crash::Raw::notifies);
         listen.iter_mut().for_each(|listen| listen.hasty = hasty);
         let source = raw.source.map(|s| source(&reader, s, &catalog, listen)).transpose()?;
         let collections = raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
@@ -250,7 +252,15 @@ impl Config {
             can_notify: raw.notify.is_some(),
             collections: &raw.collections,
         };
-        let conditions = condition::conditions(&reader, &raw.conditions, around)?;
+        let mut conditions = condition::conditions(&reader, &raw.conditions, around)?;
+        if let Some(table) = &raw.crash {
+            for spec in crash::crash(&reader, table, around)? {
+                if conditions.iter().any(|other| other.name == spec.name) {
+                    return Err(reader.error(table, format!("crash: condition \"{}\" is there twice", spec.name)));
+                }
+                conditions.push(spec);
+            }
+        }
         let profile = raw.profile.map(|profile| reader.resolve(profile.file.get_ref()));
         for bus in raw.buses.iter().filter(|bus| profile.is_some() && bus.only_known) {
             warnings.push(format!(
