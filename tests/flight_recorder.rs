@@ -191,6 +191,7 @@ fn check_tells_what_is_wrong_with_a_recording() {
             "condition.record needs the table [recorder] with a dir",
         ),
         ("before_s = 6", "before_s = 11", "condition.record.before_s = 11: the recorder keeps 10 s"),
+        ("dir = \"recordings\"", "dir = \"outbox/recordings\"", "outrider.toml:22: recorder.dir lies in outbox.dir"),
         ("seconds = 10", "seconds = 0", "recorder.seconds = 0: it must be from 1 to 600"),
         (
             "[recorder]",
@@ -210,4 +211,8 @@ fn check_tells_what_is_wrong_with_a_recording() {
         assert_eq!(code, Some(i32::from(!expected.is_empty())), "{err}");
         assert!(err.contains(expected), "{expected}: {err}");
     }
+    let config = config(dir.path(), &WHAT.replace("'''\nclass", "'''\nhold_ms = 7000\nclass"));
+    let (code, _, err) = ended(&run(&["check", "-c", arg(&config)]));
+    assert_eq!(code, Some(0));
+    assert!(err.contains("condition \"crash\" looks back 7 s, and its recording begins 6 s before"), "{err}");
 }

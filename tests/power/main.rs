@@ -16,6 +16,8 @@ mod outbox_child;
 #[allow(dead_code, reason = "what was published is said on the console")]
 mod scripted_gateway;
 
+mod crash;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -82,7 +84,7 @@ fn guest(task: &str) {
     // Some of the time the gateway does not answer, as when the modem has no network.
     let start = Instant::now();
     let mut heard = agent.clone();
-    let is_away = move || !last && (start.elapsed().as_millis() as u64 / 400 + cycle) % 3 == 1;
+    let is_away = move || !last && (u64::try_from(start.elapsed().as_millis()).unwrap() / 400 + cycle) % 3 == 1;
     let gateway = ScriptedGateway::start(&[], move |publish| {
         if is_away() {
             return Vec::new();

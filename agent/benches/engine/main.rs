@@ -13,6 +13,8 @@
 //! | `engine-conditions` | the same with 256 conditions, for faults or for driving |
 //! | `engine-profile` | the same with a profile, learned from the drive without DBC files, watching each frame and at 10 Hz |
 //! | `engine-model` | the same with a model at 10 Hz: features, inference by tract, score, debounce |
+//! | `recorder-copy` | what the flight recorder adds to the engine's thread |
+//! | `recorder` | what its own thread does: lines, compressed |
 //! | `inference` | one call of the network alone |
 //!
 //! `mlp` is a network of 18-14-7-7-18 with random weights over signals of the drive: it costs what a trained one of its
@@ -24,6 +26,7 @@
 mod conditions;
 mod drive;
 mod mlp;
+mod recorder;
 
 use std::hint::black_box;
 use std::io::Cursor;
@@ -132,6 +135,8 @@ fn all(criterion: &mut Criterion) {
         });
     }
     candump.finish();
+
+    recorder::all(criterion, &drives, scratch.path());
 
     let mut decode = criterion.benchmark_group("decode");
     for drive in &drives {

@@ -244,7 +244,7 @@ impl Config {
                 "a model is called \"{PROFILE}\": conditions that speak of it mean that one, not the profile"
             ));
         }
-        let recorder = raw.recorder.as_ref().map(|raw_| recorder::recorder(&reader, raw_, &raw.buses)).transpose()?;
+        let recorder = raw.recorder.as_ref().map(|table| recorder::recorder(&reader, table, &raw.buses)).transpose()?;
         let around = condition::Surroundings {
             catalog: &catalog,
             recorded_s: recorder.as_ref().map(|place| place.config.bounds.seconds),
@@ -259,6 +259,17 @@ impl Config {
                     return Err(reader.error(table, format!("crash: condition \"{}\" is there twice", spec.name)));
                 }
                 conditions.push(spec);
+            }
+        }
+        for spec in &conditions {
+            let before_ns = spec.record.map_or(u64::MAX, |record| record.before_ns);
+            if spec.looks_back_ns() > before_ns {
+                warnings.push(format!(
+                    "condition \"{}\" looks back {} s, and its recording begins {} s before: replayed, it may not act at the same frame",
+                    spec.name,
+                    spec.looks_back_ns() / 1_000_000_000,
+                    before_ns / 1_000_000_000
+                ));
             }
         }
         let profile = raw.profile.map(|profile| reader.resolve(profile.file.get_ref()));
@@ -294,6 +305,13 @@ impl Config {
                 Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config })
             }
         };
+        if let (Some(recorder), Some(raw), Some(place)) = (&recorder, &raw.recorder, &outbox) {
+            let (inner, outer) = (&recorder.config.dir, &place.dir);
+            if inner.starts_with(outer) || outer.starts_with(inner) {
+                let message = "recorder.dir lies in outbox.dir, or the other way round: each counts all that is in it; name another";
+                return Err(reader.error(raw.at(), message));
+            }
+        }
         let mut uplink = gateway::uplink(&reader, &raw.uplink, &raw.gateways)?;
         let places: Vec<Arc<str>> = uplink.gateways.iter().filter_map(|gateway| gateway.region.clone()).collect();
         let privacy = privacy::privacy(&reader, &raw.privacy, &catalog, &places, &mut warnings)?;

@@ -15,13 +15,20 @@ use crate::recorder::{Bounds, RecorderConfig, Settings};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
-    dir: String,
+    dir: Spanned<String>,
     seconds: Option<Spanned<u64>>,
     memory_kib: Option<Spanned<u32>>,
     quota_mib: Option<Spanned<u64>>,
     longest_s: Option<Spanned<u64>>,
     write_mib_per_day: Option<Spanned<u64>>,
     upload: Option<bool>,
+}
+
+impl Raw {
+    /// Where its directory is named.
+    pub(super) fn at(&self) -> &Spanned<String> {
+        &self.dir
+    }
 }
 
 /// The flight recorder, and what its recordings say of where they come from.
@@ -77,5 +84,5 @@ pub(super) fn recorder(reader: &Reader, raw: &Raw, buses: &[super::raw::Bus]) ->
         }
     }
     let memory_bytes = memory_kib.unwrap_or(4096) as usize * 1024;
-    Ok(RecorderPlace { config: RecorderConfig { dir: reader.resolve(&raw.dir), memory_bytes, bounds }, dbc })
+    Ok(RecorderPlace { config: RecorderConfig { dir: reader.resolve(raw.dir.get_ref()), memory_bytes, bounds }, dbc })
 }

@@ -50,7 +50,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use can_decoders::Frame;
+use can_decoders::{BusId, CanId, Frame};
 
 use crate::engine::{Record, RecordTrigger};
 use crate::event::{Class, Event, Identity};
@@ -200,7 +200,7 @@ impl Recorder {
             Ends { ring: ring.clone(), ordered, tell, shared: shared.clone(), outbox, waker, identity, is_live },
         )?;
         for _ in 1..BLOCKS {
-            let _ = back.try_send(Vec::with_capacity(BLOCK));
+            let _ = back.try_send(room());
         }
         let press = Press {
             items: received,
@@ -217,7 +217,7 @@ impl Recorder {
         let threads =
             [spawn("press", Box::new(move || press.run()))?, spawn("recorder", Box::new(move || disk.run()))?];
         Ok(Self {
-            block: Block { frames: Vec::with_capacity(BLOCK), ..Block::default() },
+            block: Block { frames: room(), ..Block::default() },
             since_ns: 0,
             items,
             empty,
@@ -358,6 +358,14 @@ impl Recorder {
         }
         rest
     }
+}
+
+/// Room for a block, which is there: memory that was not written to is not.
+fn room() -> Vec<Frame> {
+    let frame = CanId::standard(0).and_then(|id| Frame::remote(0, BusId(0), id, 0));
+    let mut frames: Vec<Frame> = frame.into_iter().flat_map(|frame| std::iter::repeat_n(frame, BLOCK)).collect();
+    frames.clear();
+    frames
 }
 
 /// Names have no line ends in recordings.

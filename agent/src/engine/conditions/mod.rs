@@ -63,6 +63,25 @@ pub struct ConditionSpec {
     pub notify: bool,
 }
 
+impl ConditionSpec {
+    /// How much of the time before matters for whether it acts, nanoseconds; without what models remember, its rest and its
+    /// limit.
+    pub fn looks_back_ns(&self) -> u64 {
+        let windows = |program: &Program| {
+            let grid = self.period_ns.unwrap_or(0);
+            let features =
+                program.features.iter().map(|feature| feature.window as u64 * grid + feature.max_age_ns).max();
+            let operations = program.operations.iter().map(|operation| match operation {
+                Operation::Within(_, ns) | Operation::Lasting(_, ns) => *ns,
+                _ => 0,
+            });
+            operations.sum::<u64>().saturating_add(features.unwrap_or(0))
+        };
+        let programs = std::iter::once(&self.when).chain(&self.until).map(windows).max().unwrap_or(0);
+        programs.saturating_add(self.timing.hold_ns)
+    }
+}
+
 /// A recording that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
