@@ -235,11 +235,7 @@ impl Disk {
         for about in gone.iter().filter(|about| about.sent < about.chunks()) {
             self.tell(about, RecordingState::Evicted, None);
         }
-        if fits {
-            Ok(())
-        } else {
-            Err("recorder.quota_mib is full of what is more important, or has not been sent".to_owned())
-        }
+        if fits { Ok(()) } else { Err("recorder.quota_mib is used up".to_owned()) }
     }
 
     fn more(&mut self) {
@@ -380,8 +376,7 @@ impl Disk {
             reason,
             triggers: about.triggers.clone(),
         });
-        let time_ns = if self.now_ns == 0 { about.to } else { self.now_ns };
-        if self.ends.tell.try_send(Event::new(time_ns, Class::Status, body)).is_err() {
+        if self.ends.tell.try_send(Event::new(self.now_ns, Class::Status, body)).is_err() {
             tracing::warn!("recording {}: there is more to tell than is taken", about.id);
         }
     }

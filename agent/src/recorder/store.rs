@@ -19,6 +19,8 @@ const NEW: &str = ".json.new";
 const LOCK: &str = "lock";
 /// Recordings in the directory, at most: one takes a few blocks of the disk however small it is.
 const MAX_RECORDINGS: usize = 4096;
+/// Nothing of a header is in less, bytes.
+const LEAST: u64 = 4096;
 /// Largest `ID.json`, bytes.
 const MAX_ABOUT: u64 = 1 << 20;
 
@@ -68,6 +70,12 @@ pub fn list(dir: &Path) -> Result<Vec<Listed>, StoreError> {
     Ok(found)
 }
 
+/// Called as recordings are: `TIME-WHAT.log.gz`.
+fn begun_by_us(path: &Path) -> bool {
+    let name = name_of(path).unwrap_or_default();
+    name.split_once('-').is_some_and(|(time, _)| !time.is_empty() && time.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn read_about(path: &Path) -> Option<About> {
     let file = File::open(path).ok()?;
     serde_json::from_reader(io::Read::take(file, MAX_ABOUT)).ok()
@@ -107,11 +115,12 @@ impl Store {
                         mended.push(about.clone());
                         this.all.push(about);
                     }
-                    Ok(None) => {
+                    Ok(None) if size < LEAST && begun_by_us(&path) => {
                         let id = name_of(&path).unwrap_or_default();
                         this.remove_files(&id);
                         lost.push(id);
                     }
+                    Ok(None) => tracing::warn!("{} is no recording of outrider; it is left alone", path.display()),
                     // It stays as it is, and is not counted; the next start tries again.
                     Err(error) => tracing::error!("recording {}: {error}", path.display()),
                 },

@@ -258,6 +258,9 @@ fn a_power_cut_leaves_the_seconds_before() {
     std::fs::write(dir.path().join("1-x.log.gz"), &whole[..20]).unwrap();
     assert!(Fed::new(dir.path(), settings()).finish().0.is_empty());
     assert!(list(dir.path()).unwrap().is_empty(), "of which nothing is left");
+    std::fs::write(dir.path().join("mine.log.gz"), "(1.5) can0 123#11\n").unwrap();
+    assert!(Fed::new(dir.path(), settings()).finish().0.is_empty());
+    assert!(dir.path().join("mine.log.gz").exists(), "what is not ours stays");
 }
 
 #[test]
@@ -304,6 +307,44 @@ fn a_day_has_its_bytes_and_class_critical_more() {
     assert_eq!(refused.reason.as_deref(), Some("recorder.write_mib_per_day is used up"));
     fed.trigger("crash", Class::Critical, 9, 0);
     fed.wait(RecordingState::Started);
+}
+
+/// A bus is not held up: what does not get into the recording is counted, and told where it is missing.
+#[test]
+fn a_recorder_that_does_not_keep_up_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { bounds: Bounds { seconds: 600, ..Bounds::default() }, ..settings() };
+    let config = RecorderConfig { dir: dir.path().into(), memory_bytes: 16 << 20, bounds: settings.bounds };
+    let outbox = MemoryOutbox::new(4);
+    let identity = outbox.identity.clone();
+    let outside: (Arc<Mutex<dyn Outbox>>, Waker) = (Arc::new(Mutex::new(outbox)), Waker::new());
+    let mut recorder = Recorder::start(&config, settings, identity, outside, true).unwrap();
+    let id = CanId::standard(0x100).unwrap();
+    let mut given = 0;
+    // Far more than two buses carry, until something is missed; then it has caught up.
+    while recorder.dropped()[0] == 0 || given % 1000 > 0 {
+        given += 1;
+        recorder.frame(&Frame::new(START + given * 1000, BusId(0), id, FrameKind::Data, &given.to_be_bytes()).unwrap());
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..BLOCK + 1 {
+        given += 1;
+        recorder.frame(&Frame::new(START + given * 1000, BusId(0), id, FrameKind::Data, &given.to_be_bytes()).unwrap());
+    }
+    let record = Record { before_ns: 600 * SECOND, after_ns: 0 };
+    let (time_ns, name) = (START + given * 1000, Arc::from("crash"));
+    let trigger =
+        RecordTrigger { time_ns, name: &name, class: Class::Critical, record, frame: given, scores: Vec::new() };
+    recorder.trigger(&trigger);
+    let missed = recorder.dropped()[0];
+    let events: Vec<Recording> = recorder.finish().into_iter().map(recording).collect();
+    let finished = events.iter().rfind(|event| event.state == RecordingState::Finished).unwrap();
+    assert!(missed > 0);
+    assert_eq!((finished.missed, finished.frames), (missed, given - missed));
+    let path = dir.path().join(format!("{}.log.gz", finished.id));
+    let mut recorded = Recorded::open(&path).unwrap();
+    while recorded.next_lines().is_some() {}
+    assert_eq!(recorded.about.missed, missed, "the file says so itself");
 }
 
 #[test]

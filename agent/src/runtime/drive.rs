@@ -72,7 +72,12 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
         parts.live.engine.advance(now_ns, &mut sink);
         if let Some(recorder) = &mut sink.recorder {
             recorder.advance(parts.live.engine.now_ns());
-            sink.events.extend(recorder.events());
+            if shell.first_ns > 0 {
+                // What it found when it was started has no time yet.
+                let now_ns = now_ns.max(parts.live.engine.now_ns());
+                let timed = |event: Event| if event.time_ns == 0 { Event { time_ns: now_ns, ..event } } else { event };
+                sink.events.extend(recorder.events().map(timed));
+            }
         }
         let (bad_lines, engine_ns) = (parts.source.bad_lines(), parts.live.engine.now_ns());
         if shell.has_news(bad_lines, engine_ns) {

@@ -1,5 +1,6 @@
 //! See `run`.
 
+mod critical;
 mod drain;
 mod latency;
 mod links;
@@ -41,6 +42,8 @@ fn main() -> Outcome<()> {
             latency::table(&Path::new(dir).join("links"))
         }
         [_, "link", dir, to, how, events, port] => links::ours(Path::new(dir), to, how, events.parse()?, port.parse()?),
+        [_, "crashes", dir] => critical::table(&Path::new(dir).join("links")),
+        [_, "crash", dir, backlog, port] => critical::one(Path::new(dir), backlog.parse()?, port.parse()?),
         [_, "latency", dir, to, backlog, port] => latency::one(Path::new(dir), to, backlog.parse()?, port.parse()?),
         _ => Err("usage: queues DIRECTORY".into()),
     }
