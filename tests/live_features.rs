@@ -161,6 +161,7 @@ fn features_are_the_same_live_and_in_a_recording() {
         changes: None,
         notifier: None,
         recorder: None,
+        accounts: outrider::runtime::Accounts::default(),
         observer: Some(observer),
     };
     run(parts, &AtomicBool::new(false)).unwrap();

@@ -59,7 +59,15 @@ fn catalog() -> Catalog {
 
 fn collector(catalog: &Catalog, name: &str, mode: Mode, period_ns: u64) -> Collector {
     let signals = catalog.select("*").unwrap();
-    let spec = CollectSpec { name: name.into(), signals, mode, period_ns, deadband: 0.0, max_age_ns: 3600 * SECOND };
+    let spec = CollectSpec {
+        name: name.into(),
+        signals,
+        mode,
+        period_ns,
+        deadband: 0.0,
+        max_age_ns: 3600 * SECOND,
+        campaign: None,
+    };
     Collector::new(spec, catalog)
 }
 
@@ -153,6 +161,7 @@ fn conditions(catalog: &Catalog) -> Vec<ConditionSpec> {
             class: Class::Alert,
             hurry: None,
             notify: false,
+            campaign: None,
             record: None,
         }
     };

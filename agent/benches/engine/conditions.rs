@@ -71,6 +71,7 @@ fn spec(catalog: &Catalog, i: usize, when: &str, until: Option<&str>) -> Conditi
         class: Class::Alert,
         hurry: None,
         notify: false,
+        campaign: None,
         record: None,
     }
 }

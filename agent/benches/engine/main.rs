@@ -80,6 +80,7 @@ fn engine(drive: &Drive, model: Option<&Path>) -> Engine {
         period_ns: SECOND_NS,
         deadband: 0.0,
         max_age_ns: 5 * SECOND_NS,
+        campaign: None,
     };
     let collector = Collector::new(collect, &catalog);
     let detectors = model.map(|dir| {

@@ -1,46 +1,13 @@
 //! What the flight recorder costs: the engine's thread, which copies frames, and the recorder's own, which makes compressed lines.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use criterion::Criterion;
-use outrider::event::{Class, Event, Identity, LossCause};
-use outrider::outbox::{Batch, Outbox, OutboxError, OutboxStat};
+use outrider::event::Identity;
 use outrider::recorder::{Bounds, Recorder, RecorderConfig, Settings};
-use outrider::uplink::Waker;
 
 use crate::drive::Drive;
 use crate::per_item;
-
-/// Nobody sends anything.
-struct Nowhere;
-
-impl Outbox for Nowhere {
-    fn append(&mut self, _: &Event) -> Result<u64, OutboxError> {
-        Ok(1)
-    }
-    fn commit(&mut self) -> Result<(), OutboxError> {
-        Ok(())
-    }
-    fn read(&mut self, _: Class, _: u64) -> Result<Option<Batch>, OutboxError> {
-        Ok(None)
-    }
-    fn ack(&mut self, _: Class, _: u64) -> Result<(), OutboxError> {
-        Ok(())
-    }
-    fn reject(&mut self, _: Class, _: u64, _: LossCause) -> Result<(), OutboxError> {
-        Ok(())
-    }
-    fn lost(&mut self, _: Class, _: u64, _: LossCause) -> Result<(), OutboxError> {
-        Ok(())
-    }
-    fn stat(&self) -> OutboxStat {
-        OutboxStat::default()
-    }
-    fn close(&mut self) -> Result<(), OutboxError> {
-        Ok(())
-    }
-}
 
 fn start(drive: &Drive, dir: &Path) -> Recorder {
     // A directory is locked for as long as a recorder has it.
@@ -55,8 +22,7 @@ fn start(drive: &Drive, dir: &Path) -> Recorder {
         bounds,
     };
     let identity = Identity { vehicle: "bench".into(), boot: "bench".into() };
-    let outside: (Arc<Mutex<dyn Outbox>>, Waker) = (Arc::new(Mutex::new(Nowhere)), Waker::new());
-    Recorder::start(&config, settings, identity, outside, false).unwrap()
+    Recorder::start(&config, settings, identity, None, false).unwrap()
 }
 
 pub(crate) fn all(criterion: &mut Criterion, drives: &[Drive], scratch: &Path) {

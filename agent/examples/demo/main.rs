@@ -83,6 +83,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         changes: None,
         notifier: None,
         recorder: None,
+        accounts: outrider::runtime::Accounts::default(),
         observer: Some(view.observer(&scenario)),
     };
     let started = Instant::now();

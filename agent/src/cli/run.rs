@@ -11,10 +11,10 @@ use super::{CliError, inputs, reload};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::event::Identity;
-use crate::outbox::SledOutbox;
+use crate::outbox::{CAMPAIGNS, SledOutbox};
 use crate::privacy::{Privacy, PrivacyError, PrivacySpec};
 use crate::runtime::notify::Notifier;
-use crate::runtime::{self, Parts, clock};
+use crate::runtime::{self, Accounts, Parts, clock};
 use crate::source;
 use crate::uplink::{Monitors, Uplinks};
 
@@ -69,6 +69,7 @@ pub(super) fn run(path: &Path) -> Result<(), CliError> {
         changes: Some(changes),
         notifier,
         recorder,
+        accounts: Accounts::open(Some(outbox_place.dir.join(CAMPAIGNS))),
         observer: None,
     };
     let outcome = runtime::run(parts, &stop)?;

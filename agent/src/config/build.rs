@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::engine::{
-    Catalog, CollectSpec, Collector, ConditionSpec, Detector, Engine, Guard, HealthSpec, Models, Network,
+    CampaignSpec, Catalog, CollectSpec, Collector, ConditionSpec, Detector, Engine, Guard, HealthSpec, Models, Network,
 };
 use crate::event::ModelState;
 use crate::model::{self, Budgeted, Manifest, Meter, ModelError};
@@ -25,6 +25,8 @@ pub struct EngineConfig {
     pub profile: Option<PathBuf>,
     /// Conditions.
     pub conditions: Vec<ConditionSpec>,
+    /// Campaigns.
+    pub campaigns: Vec<CampaignSpec>,
     /// What conditions call the models, in their order, and then the profile.
     pub model_names: Vec<Arc<str>>,
     /// Health.
@@ -148,6 +150,7 @@ impl EngineConfig {
         let place = |name: &Arc<str>| self.model_names.iter().position(|other| other == name);
         let mut models: Vec<Option<usize>> = names.iter().map(place).collect();
         models.extend(guarded.then(|| self.model_names.len().checked_sub(1)));
+        let engine = engine.with_campaigns(self.campaigns.clone());
         engine.with_conditions(self.conditions.clone(), Models { names: self.model_names.len(), places: models })
     }
 }

@@ -42,6 +42,10 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    pub(super) fn name(&self) -> &Spanned<String> {
+        &self.name
+    }
+
     /// Somebody waits for it.
     pub(super) fn notifies(&self) -> bool {
         self.notify.as_ref().is_some_and(|notify| *notify.get_ref())
@@ -157,6 +161,7 @@ impl Maker<'_> {
             priority: priority.map_or(Ok(50), |n| reader.in_range("condition.priority", n, 0..=100))?,
             class,
             hurry: self.hurry()?,
+            campaign: None,
             record: self.record()?,
             notify: self.notify()?,
         })

@@ -5,6 +5,7 @@
 //! file. Secrets are never in the file itself, only the names of files that hold them.
 
 mod build;
+mod campaign;
 mod condition;
 mod crash;
 mod gateway;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use can_decoders::log::UtcOffset;
 use can_decoders::{Database, Plan};
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::Spanned;
 
@@ -141,6 +143,14 @@ impl Reader<'_> {
         self.error_at_line(before.matches('\n').count() + 1, message)
     }
 
+    fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(self.text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = self.text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+            self.error_at_line(line, error.message())
+        })
+    }
+
     fn error_at_line(&self, line: usize, message: impl Into<String>) -> ConfigError {
         ConfigError::Invalid { path: self.path.into(), line, column: None, message: message.into() }
     }
@@ -184,17 +194,21 @@ impl Reader<'_> {
     }
 }
 
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    use std::io::Read;
+    let failed = |source| ConfigError::Read { path: path.into(), source };
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(failed)?.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
 impl Config {
     /// Reads and validates the file at `path`, and the DBC files that it names.
     ///
     /// # Errors
     /// File, line, key and remedy of the first thing that is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        use std::io::Read;
-        let failed = |source| ConfigError::Read { path: path.into(), source };
-        let mut text = String::new();
-        std::fs::File::open(path).map_err(failed)?.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-        Self::parse(path, &text)
+        Self::parse(path, &read_text(path)?)
     }
 
     /// As [`Config::load`], for a text that stands for the file at `path`.
@@ -203,11 +217,7 @@ impl Config {
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let reader = Reader { path, text };
-        let raw: raw::Raw = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
-            reader.error_at_line(line, error.message())
-        })?;
+        let raw: raw::Raw = reader.parse()?;
 
         let id = raw.vehicle.id.get_ref();
         let clean =
@@ -319,7 +329,7 @@ impl Config {
         uplink.hide_subject = privacy.vehicle;
         uplink.networks = gateway::networks(&reader, &raw.networks)?;
         uplink.network_note = outbox.as_ref().map(|outbox| outbox.dir.join(NETWORKS));
-        Ok(Self {
+        let mut config = Self {
             vehicle: id.as_str().into(),
             source,
             engine: EngineConfig {
@@ -328,6 +338,7 @@ impl Config {
                 models,
                 profile,
                 conditions,
+                campaigns: Vec::new(),
                 model_names,
                 health: health(&reader, &raw.health)?,
             },
@@ -337,7 +348,16 @@ impl Config {
             uplink,
             privacy,
             warnings,
-        })
+        };
+        for place in &raw.campaigns {
+            config.add_campaign(&reader.resolve(place.file.get_ref())).map_err(|error| match error {
+                ConfigError::Read { path, source } => {
+                    reader.error(&place.file, format!("campaign.file: {}: {source}", path.display()))
+                }
+                other => other,
+            })?;
+        }
+        Ok(config)
     }
 }
 
@@ -513,6 +533,7 @@ fn collection(reader: &Reader, raw: &raw::Collect, catalog: &Catalog) -> Result<
         period_ns: period_ms * 1_000_000,
         deadband: raw.deadband,
         max_age_ns: max_age_ms * 1_000_000,
+        campaign: None,
     })
 }
 

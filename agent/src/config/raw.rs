@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{condition, crash, gateway, privacy, recorder, validity};
+use super::{campaign, condition, crash, gateway, privacy, recorder, validity};
 use crate::outbox::Durability;
 
 #[derive(Debug, Deserialize)]
@@ -20,6 +20,8 @@ pub(super) struct Raw {
     pub(super) profile: Option<Profile>,
     #[serde(rename = "condition", default)]
     pub(super) conditions: Vec<condition::Raw>,
+    #[serde(rename = "campaign", default)]
+    pub(super) campaigns: Vec<campaign::Place>,
     pub(super) crash: Option<Spanned<crash::Raw>>,
     pub(super) notify: Option<Notify>,
     pub(super) recorder: Option<recorder::Raw>,

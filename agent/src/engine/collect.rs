@@ -37,6 +37,8 @@ pub struct CollectSpec {
     pub deadband: f64,
     /// A signal older than this is sent as null, nanoseconds.
     pub max_age_ns: u64,
+    /// The campaign that it belongs to.
+    pub campaign: Option<u16>,
 }
 
 /// A collection at work.
@@ -86,6 +88,18 @@ impl Collector {
         self.spec.period_ns = period_ns;
     }
 
+    /// The campaign that it belongs to.
+    pub(super) fn campaign(&self) -> Option<u16> {
+        self.spec.campaign
+    }
+
+    /// What was collected does not count.
+    pub(super) fn forget(&mut self) {
+        self.totals.fill(EMPTY);
+        self.sent.fill(None);
+        self.last_full_ns = 0;
+    }
+
     /// The signals of which every sample is wanted; a sample is told with its position here.
     pub fn sampled(&self) -> &[SignalId] {
         if self.spec.mode == Mode::Aggregate { &self.spec.signals } else { &[] }
@@ -109,13 +123,13 @@ impl Collector {
     }
 
     /// One grid point.
-    pub(super) fn tick(&mut self, state: &State, now_ns: u64, sink: &mut impl Sink) {
+    pub(super) fn tick(&mut self, state: &State, now_ns: u64, campaign: Option<Arc<str>>, sink: &mut impl Sink) {
         let body = match self.spec.mode {
             Mode::OnChange { heartbeat_ns } => self.changes(state, now_ns, heartbeat_ns),
             Mode::Aggregate => self.aggregates(),
         };
         if let Some(body) = body {
-            sink.event(Event::new(now_ns, Class::Telemetry, body));
+            sink.event(Event { campaign, ..Event::new(now_ns, Class::Telemetry, body) });
         }
     }
 

@@ -19,6 +19,7 @@
 
 mod anomaly;
 pub mod bus;
+pub mod campaign;
 pub mod catalog;
 pub mod collect;
 pub mod conditions;
@@ -35,9 +36,10 @@ use can_decoders::{Frame, FrameKind, SignalIndex};
 
 pub use anomaly::{Finder, Tick};
 pub use bus::{Missed, Notice, Report};
+pub use campaign::{CampaignSpec, MAX_CAMPAIGNS};
 pub use catalog::{ANY_BUS, Bus, Catalog, HEALTH_MESSAGE, HEALTH_SIGNALS, MessageId, NameError, SignalId};
 pub use collect::{CollectSpec, Collector, Mode};
-pub use conditions::{ConditionSpec, Models, Record, RecordTrigger};
+pub use conditions::{ConditionSpec, Hurry, Models, Record, RecordTrigger};
 pub use detector::{Detector, Fuse, ModelFeature, ModelSpec, Network, Score, Target, Verdict};
 pub use features::{FeatureSet, FeatureSpec, Function};
 pub use guard::{Guard, GuardError};
@@ -46,7 +48,8 @@ pub use state::{MessageSlot, Slot, State};
 pub use stats::{MAX_EDGES, SCORE_EDGES, Seen};
 
 use crate::event::Event;
-use conditions::{Conditions, Hurry, View, Wanted};
+use campaign::Campaigns;
+use conditions::{Conditions, View, Wanted};
 
 /// What the engine gives out.
 pub trait Sink {
@@ -90,6 +93,7 @@ pub struct Engine {
     collectors: Vec<Collector>,
     /// Collections that look more often for a while.
     hurried: Vec<Hurried>,
+    campaigns: Campaigns,
     conditions: Conditions,
     wanted: Wanted,
     /// Per signal: the collectors that aggregate it, as (collector, position) pairs.
@@ -121,6 +125,7 @@ struct Timer {
 enum Job {
     Silence,
     Buses,
+    Campaigns,
     Guard,
     Detector(usize),
     Collector(usize),
@@ -158,6 +163,7 @@ impl Engine {
             guard: None,
             collectors,
             hurried: Vec::new(),
+            campaigns: Campaigns::default(),
             conditions: Conditions::default(),
             wanted: Wanted::default(),
             timers,
@@ -173,6 +179,26 @@ impl Engine {
         self.timers.insert(2, Timer { due_ns: 0, period_ns: guard::PERIOD_NS, job: Job::Guard });
         self.guard = Some(guard);
         self
+    }
+
+    /// What belongs to a campaign works in its time only.
+    pub fn with_campaigns(mut self, specs: Vec<CampaignSpec>) -> Self {
+        self.campaigns = Campaigns::new(specs);
+        if !self.campaigns.is_empty() {
+            // Before anything that may belong to one.
+            self.timers.insert(0, Timer { due_ns: 0, period_ns: campaign::PERIOD_NS, job: Job::Campaigns });
+        }
+        self
+    }
+
+    /// The campaigns, in the order of their numbers.
+    pub fn campaigns(&self) -> impl Iterator<Item = &CampaignSpec> {
+        self.campaigns.specs()
+    }
+
+    /// A campaign has brought enough: within a second, it works no more.
+    pub fn stop_campaign(&mut self, name: &str) {
+        self.campaigns.stop(name);
     }
 
     /// Has conditions looked at, made for its catalog. A profile has to be there first.
@@ -262,11 +288,20 @@ impl Engine {
 
     /// Looks at the conditions that something concerns, and does what they want.
     fn judge(&mut self, sink: &mut impl Sink) {
-        let view = View { state: &self.state, health: &self.health, now_ns: self.now_ns, frames: self.frames };
+        let (now_ns, frames) = (self.now_ns, self.frames);
+        let view = View { state: &self.state, health: &self.health, campaigns: &self.campaigns, now_ns, frames };
         self.conditions.judge(&view, &mut self.wanted, sink);
         self.next_due_ns = self.next_due_ns.min(self.conditions.due_ns());
         while let Some(hurry) = self.wanted.hurries.pop() {
             self.hurry(hurry);
+        }
+    }
+
+    /// A collection looks, if it works.
+    fn collect(&mut self, i: usize, now_ns: u64, sink: &mut impl Sink) {
+        let collector = &mut self.collectors[i];
+        if self.campaigns.works(collector.campaign()) {
+            collector.tick(&self.state, now_ns, self.campaigns.name(collector.campaign()), sink);
         }
     }
 
@@ -339,7 +374,8 @@ impl Engine {
                 }
                 self.now_ns = self.now_ns.max(at);
                 let now_ns = self.now_ns;
-                self.conditions.due(&View { state: &self.state, health: &self.health, now_ns, frames: self.frames });
+                let (health, campaigns, frames) = (&self.health, &self.campaigns, self.frames);
+                self.conditions.due(&View { state: &self.state, health, campaigns, now_ns, frames });
                 self.judge(sink);
                 continue;
             }
@@ -359,7 +395,14 @@ impl Engine {
                     self.health.measure(&mut self.state, &self.catalog, at, sink);
                     self.conditions.buses(&self.catalog, &self.state, at);
                 }
-                Job::Detector(_) | Job::Guard if self.frames == 0 => {}
+                Job::Detector(_) | Job::Guard | Job::Campaigns if self.frames == 0 => {}
+                Job::Campaigns => {
+                    for campaign in self.campaigns.look(at, self.frames, sink) {
+                        self.conditions.campaign_changed(campaign);
+                        let its = |collector: &&mut Collector| collector.campaign() == Some(campaign);
+                        self.collectors.iter_mut().filter(its).for_each(Collector::forget);
+                    }
+                }
                 Job::Guard => {
                     if let Some(guard) = &mut self.guard {
                         guard.tick(self.detectors.len(), Tick { now_ns: at, frames: self.frames }, sink);
@@ -372,7 +415,7 @@ impl Engine {
                     self.conditions.scored(i, detector.last_score(), detector.is_raised());
                 }
                 Job::Collector(i) => {
-                    self.collectors[i].tick(&self.state, at, sink);
+                    self.collect(i, at, sink);
                     self.rest(i, at);
                 }
                 Job::Health => self.health.tell(&self.catalog, at, sink),
@@ -388,9 +431,8 @@ impl Engine {
     /// here are known.
     pub fn finish(&mut self, sink: &mut impl Sink) {
         if self.now_ns > 0 {
-            for collector in &mut self.collectors {
-                collector.tick(&self.state, self.now_ns, sink);
-            }
+            (0..self.collectors.len()).for_each(|i| self.collect(i, self.now_ns, sink));
+            self.campaigns.finish(self.now_ns, self.frames, sink);
             self.detectors.iter_mut().for_each(|detector| detector.finish(self.now_ns, sink));
             self.health.flush(&self.catalog, self.now_ns, sink);
             self.health.tell(&self.catalog, self.now_ns, sink);
@@ -402,10 +444,8 @@ impl Engine {
             self.health.flush(&self.catalog, self.now_ns, sink);
             self.health.time_jump();
             // What was collected before it goes out with the time before it.
-            for collector in &mut self.collectors {
-                collector.tick(&self.state, self.now_ns, sink);
-                collector.time_jumped(now_ns);
-            }
+            (0..self.collectors.len()).for_each(|i| self.collect(i, self.now_ns, sink));
+            self.collectors.iter_mut().for_each(|collector| collector.time_jumped(now_ns));
             self.state.time_jumped(now_ns);
             self.counters.iter_mut().for_each(Counters::forget_all);
             self.detectors.iter_mut().for_each(|detector| detector.time_jumped(now_ns));

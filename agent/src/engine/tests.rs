@@ -59,6 +59,7 @@ fn collect(catalog: &Catalog, pattern: &str, mode: Mode, deadband: f64) -> Colle
         period_ns: 100 * MS,
         deadband,
         max_age_ns: 1000 * MS,
+        campaign: None,
     };
     Collector::new(spec, catalog)
 }

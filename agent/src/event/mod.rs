@@ -8,6 +8,7 @@
 //! the schema that backends build against.
 
 mod bus;
+mod campaign;
 pub(crate) mod clock;
 mod condition;
 mod gateway;
@@ -23,6 +24,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use bus::{Blind, BlindCause, BusHealth, BusState, BusStatus, InvalidBy, Xl};
+pub use campaign::{Campaign, CampaignState};
 pub use clock::{Clock, ClockChange, ClockFix, ClockState, Moment};
 pub use condition::{Condition, ConditionPhase, Snapshot};
 pub use gateway::{Certificate, GatewayState};
@@ -92,6 +94,8 @@ pub struct Event {
     pub class: Class,
     /// The regions whose gateways may have it; `None`: all.
     pub regions: Option<Regions>,
+    /// The campaign that asked for it.
+    pub campaign: Option<Arc<str>>,
     /// What.
     pub body: Body,
 }
@@ -133,12 +137,15 @@ pub struct Envelope<'a> {
     pub regions: Option<&'a Regions>,
     /// See [`Identity::vehicle`].
     pub vehicle: &'a str,
+    /// See [`Event::campaign`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<&'a str>,
 }
 
 impl Event {
     /// An event without a clock of its own.
     pub fn new(time_ns: u64, class: Class, body: Body) -> Self {
-        Self { time_ns, clock: None, class, regions: None, body }
+        Self { time_ns, clock: None, class, regions: None, campaign: None, body }
     }
 
     /// When.
@@ -160,6 +167,7 @@ impl Event {
             clock: self.clock.map(|clock| clock.state),
             regions: self.regions.as_ref(),
             vehicle: &identity.vehicle,
+            campaign: self.campaign.as_deref(),
         }
     }
 
@@ -184,6 +192,8 @@ pub enum Body {
     Blind(Blind),
     /// A bus changed its state, or messages fell silent on it or came back.
     Bus(BusStatus),
+    /// How a campaign does.
+    Campaign(Campaign),
     /// Something that a link needs ends soon.
     Certificate(Certificate),
     /// The clock was set, or what is known of it changed.
@@ -222,6 +232,7 @@ impl Body {
             Self::Anomaly(_) => "anomaly",
             Self::Blind(_) => "blind",
             Self::Bus(_) => "bus",
+            Self::Campaign(_) => "campaign",
             Self::Certificate(_) => "certificate",
             Self::Clock(_) => "clock",
             Self::Condition(_) => "condition",

@@ -51,6 +51,13 @@ fn samples() -> Vec<Event> {
             frames: Some(12),
         }),
         Body::Bus(BusStatus { bus: "can0".into(), health: known() }),
+        Body::Campaign(Campaign {
+            name: "winter".into(),
+            bytes: 4096,
+            state: CampaignState::Started,
+            events: 7,
+            frames: 81_233,
+        }),
         Body::Clock(ClockChange { step: -86_400_000_000_000, error: Some(1_250_000), state: ClockState::Synced }),
         Body::Condition(Condition {
             name: "overheat".into(),
@@ -190,6 +197,7 @@ fn variants() -> Vec<Event> {
         for state in ClockState::ALL {
             events.push(Event { clock: Some(Clock { mono_ns: 12_345_678_901, state }), ..sample.clone() });
         }
+        events.push(Event { campaign: Some("winter".into()), ..sample.clone() });
         events.push(Event { regions: Regions::new(["uk", "eu"]), ..sample.clone() });
         let mut with = |body| events.push(Event { body, ..sample.clone() });
         match &sample.body {
@@ -271,6 +279,11 @@ fn variants() -> Vec<Event> {
                     let snapshot = Snapshot { v: Some(1.0), age: Some(0), why: Some(validity.name()) };
                     let values = Some(NameMap::new(vec![("a".into(), snapshot)]));
                     with(Body::Condition(Condition { values, ..condition.clone() }));
+                }
+            }
+            Body::Campaign(campaign) => {
+                for state in [CampaignState::Running, CampaignState::Spent, CampaignState::Ended] {
+                    with(Body::Campaign(Campaign { state, ..campaign.clone() }));
                 }
             }
             Body::Recording(recording) => {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{NETWORKS, OutboxError, head};
+use super::{CAMPAIGNS, NETWORKS, OutboxError, head};
 
 const LOCK: &str = "lock";
 /// Quarantined generations kept for whoever wants to look into the damage.
@@ -97,7 +97,7 @@ impl Dir {
             } else if *name != *LOCK
                 && *name != *head::TEMPORARY
                 && !head::COPIES.contains(&&*name)
-                && name.split('.').next() != Some(NETWORKS)
+                && ![Some(NETWORKS), Some(CAMPAIGNS)].contains(&name.split('.').next())
             {
                 tracing::warn!(file = %entry.path().display(), "not a file of the outbox; left alone");
             }

@@ -49,6 +49,8 @@ use crate::event::{Class, ClockFix, Event, Identity, LossCause, Regions};
 
 /// The links' note of what networks have carried, in the outbox's directory.
 pub(crate) const NETWORKS: &str = "networks";
+/// The note of what campaigns have brought, there too.
+pub(crate) const CAMPAIGNS: &str = "campaigns";
 
 /// Some events of one class with consecutive places in that class, as one record on disk and one message on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,7 @@ fn spec(when: &str) -> ConditionSpec {
         snapshot: catalog.select("*").unwrap(),
         hurry: None,
         notify: false,
+        campaign: None,
         record: None,
     }
 }

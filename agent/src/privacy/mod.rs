@@ -248,6 +248,8 @@ impl Privacy {
     /// What of an event may leave the vehicle: nothing, or one event, or several that go to different places.
     pub fn apply(&mut self, mut event: Event, mut out: impl FnMut(Event)) {
         let rank = event.class.rank();
+        let campaign = event.campaign.clone();
+        let mut out = |event: Event| out(Event { campaign: campaign.clone(), ..event });
         match event.body {
             Body::Signals(Signals { group, values }) => {
                 let now_ns = event.time_ns;

@@ -54,8 +54,7 @@ pub(super) struct Ends {
     pub(super) ordered: Receiver<Order>,
     pub(super) tell: SyncSender<Event>,
     pub(super) shared: Arc<Shared>,
-    pub(super) outbox: Arc<Mutex<dyn Outbox>>,
-    pub(super) waker: Waker,
+    pub(super) outside: Option<(Arc<Mutex<dyn Outbox>>, Waker)>,
     pub(super) identity: Identity,
     pub(super) is_live: bool,
 }
@@ -157,11 +156,7 @@ impl Disk {
         self.close();
         if let Err(reason) = self.begin(trigger, (from_ns, end_ns), after) {
             tracing::error!("no recording for {}: {reason}", trigger.name);
-            let about = About {
-                class: trigger.class,
-                triggers: vec![trigger.name.clone()],
-                ..About::new(name(trigger), self.ends.identity.vehicle.to_string())
-            };
+            let about = about_of(trigger, name(trigger), &self.ends.identity.vehicle);
             self.tell(&about, RecordingState::Refused, Some(reason));
         }
     }
@@ -183,8 +178,8 @@ impl Disk {
     fn begin(&mut self, trigger: &Trigger, (from_ns, end_ns): (u64, u64), after: u64) -> Result<(), String> {
         let identity = {
             // Its name may have changed. Whoever holds the outbox may wait for the disk: then it is as it was.
-            let outbox = self.ends.outbox.try_lock();
-            outbox.ok().and_then(|outbox| outbox.identity().cloned())
+            let outbox = self.ends.outside.as_ref().and_then(|(outbox, _)| outbox.try_lock().ok());
+            outbox.and_then(|outbox| outbox.identity().cloned())
         };
         self.ends.identity = identity.unwrap_or(self.ends.identity.clone());
         let first = self.ring().first_from(from_ns).max(after);
@@ -192,8 +187,7 @@ impl Disk {
         self.room(bytes, trigger.class)?;
         let (id, file) = self.store.create(&name(trigger)).map_err(|error| error.to_string())?;
         let identity = &self.ends.identity;
-        let mut growing = Growing::new(file, id, &identity.vehicle, trigger.class);
-        growing.about.triggers.push(trigger.name.clone());
+        let mut growing = Growing::new(file, about_of(trigger, id, &identity.vehicle));
         let lines = header(&identity.vehicle, &identity.boot, &self.terms.about, &trigger.lines);
         let begun = growing.comment(&lines, &mut self.encoder);
         let (start_ns, synced) = (from_ns, Instant::now());
@@ -341,7 +335,7 @@ impl Disk {
 
     /// Gives the next pieces to the outbox, if it is free.
     fn send(&mut self) {
-        let outbox = self.ends.outbox.clone();
+        let Some((outbox, waker)) = self.ends.outside.clone() else { return };
         let mut outbox = match outbox.try_lock() {
             Ok(outbox) => outbox,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -355,7 +349,7 @@ impl Disk {
         let about = (moment, self.terms.regions.as_ref());
         if self.upload.step(&mut self.store, &mut *outbox, open, &self.ends.identity.vehicle, about) {
             drop(outbox);
-            self.ends.waker.notify();
+            waker.notify();
         }
     }
 
@@ -376,10 +370,17 @@ impl Disk {
             reason,
             triggers: about.triggers.clone(),
         });
-        if self.ends.tell.try_send(Event::new(self.now_ns, Class::Status, body)).is_err() {
+        let event = Event { campaign: about.campaign.clone(), ..Event::new(self.now_ns, Class::Status, body) };
+        if self.ends.tell.try_send(event).is_err() {
             tracing::warn!("recording {}: there is more to tell than is taken", about.id);
         }
     }
+}
+
+/// What is known of a recording that this trigger begins.
+fn about_of(trigger: &Trigger, id: String, vehicle: &str) -> About {
+    let (class, triggers, campaign) = (trigger.class, vec![trigger.name.clone()], trigger.campaign.clone());
+    About { class, triggers, campaign, ..About::new(id, vehicle.to_owned()) }
 }
 
 /// What a recording is called that this trigger begins: the time, and what a file may be called.

@@ -39,6 +39,9 @@ pub struct About {
     pub digest: String,
     /// The conditions that asked for it.
     pub triggers: Vec<Arc<str>>,
+    /// The campaign that they belong to, of the first.
+    #[serde(default)]
+    pub campaign: Option<Arc<str>>,
     /// It was cut by a power failure.
     pub torn: bool,
     /// Pieces that have been sent, from the first on.
@@ -58,6 +61,7 @@ impl About {
             bytes: 0,
             digest: String::new(),
             triggers: Vec::new(),
+            campaign: None,
             torn: false,
             sent: 0,
         }
@@ -97,8 +101,8 @@ pub(super) struct Growing {
 }
 
 impl Growing {
-    pub(super) fn new(file: File, id: String, vehicle: &str, class: Class) -> Self {
-        Self { file, hash: Sha256::new(), about: About { class, ..About::new(id, vehicle.to_owned()) } }
+    pub(super) fn new(file: File, about: About) -> Self {
+        Self { file, hash: Sha256::new(), about }
     }
 
     /// Appends lines that are no frames.

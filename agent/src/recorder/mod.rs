@@ -125,6 +125,7 @@ struct Trigger {
     name: Arc<str>,
     class: Class,
     record: Record,
+    campaign: Option<Arc<str>>,
     /// Lines for the recording.
     lines: Vec<String>,
 }
@@ -176,7 +177,7 @@ pub enum RecorderError {
 
 impl Recorder {
     /// Opens the directory, finishes what a power cut has left unfinished, and takes all memory. A source that is not live is held
-    /// up rather than recorded with holes.
+    /// up rather than recorded with holes. Without an outbox, nothing is sent.
     ///
     /// # Errors
     /// When the directory cannot be used, or there are no threads.
@@ -184,7 +185,7 @@ impl Recorder {
         config: &RecorderConfig,
         settings: Settings,
         identity: Identity,
-        (outbox, waker): (Arc<Mutex<dyn Outbox>>, Waker),
+        outside: Option<(Arc<Mutex<dyn Outbox>>, Waker)>,
         is_live: bool,
     ) -> Result<Self, RecorderError> {
         let (items, received) = sync_channel(ITEMS);
@@ -197,7 +198,7 @@ impl Recorder {
         let disk = Disk::open(
             config,
             &settings,
-            Ends { ring: ring.clone(), ordered, tell, shared: shared.clone(), outbox, waker, identity, is_live },
+            Ends { ring: ring.clone(), ordered, tell, shared: shared.clone(), outside, identity, is_live },
         )?;
         for _ in 1..BLOCKS {
             let _ = back.try_send(room());
@@ -284,10 +285,12 @@ impl Recorder {
     /// Something has happened that is to be recorded.
     pub fn trigger(&mut self, trigger: &RecordTrigger<'_>) {
         self.hand_over();
-        let RecordTrigger { time_ns, name, class, record, frame, scores } = trigger;
+        let RecordTrigger { time_ns, name, class, record, frame, campaign, scores } = trigger;
         let mut lines = vec![format!("# trigger {time_ns} {} {class} frame {frame}", one_line(name))];
         lines.extend(scores.iter().map(|(model, score)| format!("# score {} {score}", one_line(model))));
-        let trigger = Trigger { time_ns: *time_ns, name: Arc::clone(name), class: *class, record: *record, lines };
+        let campaign = campaign.clone();
+        let trigger =
+            Trigger { campaign, time_ns: *time_ns, name: Arc::clone(name), class: *class, record: *record, lines };
         // From here on the disk is to be told of what comes.
         self.shared.recording.store(true, Ordering::Relaxed);
         self.pass(Item::Trigger(Box::new(trigger)));

@@ -51,7 +51,7 @@ impl Fed {
         let identity = outbox.identity.clone();
         let outbox = Arc::new(Mutex::new(outbox));
         let outside: (Arc<Mutex<dyn Outbox>>, Waker) = (outbox.clone(), Waker::new());
-        let recorder = Recorder::start(&config, settings, identity, outside, false).unwrap();
+        let recorder = Recorder::start(&config, settings, identity, Some(outside), false).unwrap();
         Self { dir: dir.into(), recorder, outbox, frames: Vec::new(), now_ns: START, events: Vec::new() }
     }
 
@@ -74,7 +74,7 @@ impl Fed {
         let record = Record { before_ns: before_s * SECOND, after_ns: after_s * SECOND };
         let scores = vec![("demo".into(), 0.75)];
         let (time_ns, name) = (self.now_ns + 7, Arc::from(name));
-        self.recorder.trigger(&RecordTrigger { time_ns, name: &name, class, record, frame: 5, scores });
+        self.recorder.trigger(&RecordTrigger { time_ns, name: &name, class, record, frame: 5, campaign: None, scores });
     }
 
     fn listen(&mut self) {
@@ -318,7 +318,7 @@ fn a_recorder_that_does_not_keep_up_says_so() {
     let outbox = MemoryOutbox::new(4);
     let identity = outbox.identity.clone();
     let outside: (Arc<Mutex<dyn Outbox>>, Waker) = (Arc::new(Mutex::new(outbox)), Waker::new());
-    let mut recorder = Recorder::start(&config, settings, identity, outside, true).unwrap();
+    let mut recorder = Recorder::start(&config, settings, identity, Some(outside), true).unwrap();
     let id = CanId::standard(0x100).unwrap();
     let mut given = 0;
     // Far more than two buses carry, until something is missed; then it has caught up.
@@ -333,8 +333,15 @@ fn a_recorder_that_does_not_keep_up_says_so() {
     }
     let record = Record { before_ns: 600 * SECOND, after_ns: 0 };
     let (time_ns, name) = (START + given * 1000, Arc::from("crash"));
-    let trigger =
-        RecordTrigger { time_ns, name: &name, class: Class::Critical, record, frame: given, scores: Vec::new() };
+    let trigger = RecordTrigger {
+        time_ns,
+        name: &name,
+        class: Class::Critical,
+        record,
+        frame: given,
+        campaign: None,
+        scores: Vec::new(),
+    };
     recorder.trigger(&trigger);
     let missed = recorder.dropped()[0];
     let events: Vec<Recording> = recorder.finish().into_iter().map(recording).collect();

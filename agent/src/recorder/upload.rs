@@ -133,7 +133,7 @@ fn give(
         let (id, digest) = (about.id.as_str().into(), about.digest.as_str().into());
         let body = Body::RecordingChunk(RecordingChunk { id, of: about.chunks(), data, index, digest });
         let event = Event { clock: moment.clock, ..Event::new(moment.time_ns, Class::Bulk, body) };
-        outbox.append(&Event { regions: regions.cloned(), ..event })?;
+        outbox.append(&Event { regions: regions.cloned(), campaign: about.campaign.clone(), ..event })?;
     }
     Ok(outbox.commit()?)
 }

@@ -118,6 +118,7 @@ fn make(
     if let (Some(recorder), Some(settings)) = (&mut shell.recorder, recorder) {
         recorder.change(settings);
     }
+    shell.accounts.begin(&mut parts.live.engine);
     shell.meters = std::mem::take(&mut parts.live.meters);
     shell.queue.bounds_changed(outbox);
     if let Err(error) = shell.links.change(uplink) {

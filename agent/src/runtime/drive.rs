@@ -88,6 +88,8 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
         events.extend(reports.map(|body| Event::new(now_ns.max(engine_ns), Class::Status, body)));
         parts.observe(&events);
         events.drain(..).for_each(|event| shell.send(event));
+        shell.accounts.stop_spent(&mut parts.live.engine);
+        shell.accounts.keep(false);
         match read {
             Ok(progress) if !progress.ended => {}
             Ok(_) => break Ok(()),

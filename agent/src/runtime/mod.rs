@@ -15,6 +15,7 @@
 //!
 //! A [`Change`] of the configuration is taken between two batches of frames: the sockets stay, and so does the queue.
 
+mod accounts;
 mod change;
 pub mod clock;
 mod drive;
@@ -42,6 +43,7 @@ use crate::privacy::Privacy;
 use crate::recorder::{Recorder, RecorderConfig, RecorderError, Settings};
 use crate::source::{Source, SourceError};
 use crate::uplink::{GatewayError, LinkSnapshot, Monitors, UplinkConfig, Waker};
+pub use accounts::Accounts;
 pub use change::{Change, News, Refusal};
 use links::Links;
 use notify::Notifier;
@@ -81,6 +83,8 @@ pub struct Parts {
     pub notifier: Option<Notifier>,
     /// Records raw frames: where, and what goes with the engine.
     pub recorder: Option<(RecorderConfig, Settings)>,
+    /// What campaigns have brought.
+    pub accounts: Accounts,
     /// Looks on.
     pub observer: Option<Observer>,
 }
@@ -162,6 +166,7 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     if let Some(recorder) = shell.recorder.take() {
         recorder.finish().into_iter().for_each(|event| shell.send(event));
     }
+    shell.accounts.keep(true);
     let Shell { queue, links, events, frames, first_ns, .. } = shell;
     let overflowed = queue.overflowed();
 
@@ -206,14 +211,16 @@ fn start(parts: &mut Parts) -> Result<Started, RunError> {
     let recorder = match parts.recorder.take() {
         None => None,
         Some((config, settings)) => {
-            let outside = (parts.outbox.clone(), waker.clone());
+            let outside = Some((parts.outbox.clone(), waker.clone()));
             Some(Recorder::start(&config, settings, parts.identity.clone(), outside, is_live)?)
         }
     };
     let listeners_dropped = parts.notifier.as_ref().map(Notifier::dropped).unwrap_or_default();
     let outbox = parts.outbox.clone();
     let outside = Outside { is_live, waker, queue, links, pulse: engine, outbox, listeners_dropped, recorder };
-    let shell = Shell::new(outside, parts.privacy.take(), meters);
+    let mut accounts = std::mem::take(&mut parts.accounts);
+    accounts.begin(&mut parts.live.engine);
+    let shell = Shell::new(outside, parts.privacy.take(), meters, (accounts, parts.identity.clone()));
     Ok(Started { writer, watchdog, shell })
 }
 

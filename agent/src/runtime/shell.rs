@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::accounts::Accounts;
 use super::clock::Clocks;
 use super::links::Links;
 use super::service::{self, Pulse};
 use super::timeline::Timeline;
 use super::writer::Queue;
-use crate::event::{AgentState, Body, Class, Event, ModelStats, NameMap};
+use crate::event::{AgentState, Body, Class, Event, Identity, ModelStats, NameMap};
 use crate::model::Meter;
 use crate::outbox::Outbox;
 use crate::privacy::Privacy;
@@ -42,6 +43,8 @@ pub(super) struct Shell {
     outbox: Arc<Mutex<dyn Outbox>>,
     listeners_dropped: Arc<AtomicU64>,
     pub(super) recorder: Option<Recorder>,
+    pub(super) accounts: Accounts,
+    identity: Identity,
     /// Whether the disk refuses, and KiB written, when last looked at.
     disk: [u64; 2],
     pub(super) meters: Vec<(Arc<str>, Arc<Meter>)>,
@@ -71,7 +74,12 @@ pub(super) struct Outside {
 }
 
 impl Shell {
-    pub(super) fn new(outside: Outside, privacy: Option<Privacy>, meters: Vec<(Arc<str>, Arc<Meter>)>) -> Self {
+    pub(super) fn new(
+        outside: Outside,
+        privacy: Option<Privacy>,
+        meters: Vec<(Arc<str>, Arc<Meter>)>,
+        (accounts, identity): (Accounts, Identity),
+    ) -> Self {
         let Outside { is_live, waker, queue, links, pulse, outbox, listeners_dropped, recorder } = outside;
         let mut clocks = Clocks::default();
         Self {
@@ -86,6 +94,8 @@ impl Shell {
             outbox,
             listeners_dropped,
             recorder,
+            accounts,
+            identity,
             disk: [0; 2],
             meters,
             events: 0,
@@ -189,8 +199,9 @@ impl Shell {
         if self.is_live {
             event.clock = Some(self.timeline.clock(event.time_ns));
         }
-        let Self { queue, events, .. } = self;
-        let mut send = |event: Event| {
+        let Self { queue, events, accounts, identity, .. } = self;
+        let mut send = |mut event: Event| {
+            accounts.count(&mut event, identity);
             if let Body::ModelStats(stats) = &event.body {
                 log_stats(stats);
             }

@@ -80,6 +80,7 @@ pub(crate) fn one(dir: &Path, backlog: usize, port: u16) -> Outcome<()> {
         changes: None,
         notifier: None,
         recorder,
+        accounts: outrider::runtime::Accounts::default(),
         observer: Some(Box::new(move |_, events| {
             let on_disk =
                 |event: &Event| matches!(&event.body, Body::Recording(one) if one.state == RecordingState::Started);

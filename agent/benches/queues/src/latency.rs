@@ -76,6 +76,7 @@ pub(crate) fn one(dir: &Path, to: &str, backlog: usize, port: u16) -> Outcome<()
         changes: None,
         notifier: None,
         recorder: None,
+        accounts: outrider::runtime::Accounts::default(),
         observer: None,
     };
     runtime::run(parts, &stop)?;

@@ -19,6 +19,7 @@ pub use machine::Timing;
 pub use program::{Inputs, MAX_DEPTH, MAX_OPERATIONS, Memory, Operation, Program, Samples, Trigger};
 pub use schedule::Schedule;
 
+use super::campaign::Campaigns;
 use super::catalog::{Catalog, MessageId, SignalId};
 use super::features::FeatureSet;
 use super::health::HealthMonitor;
@@ -57,6 +58,8 @@ pub struct ConditionSpec {
     pub snapshot: Vec<SignalId>,
     /// Has a collection look more often when it acts.
     pub hurry: Option<Hurry>,
+    /// The campaign that it belongs to.
+    pub campaign: Option<u16>,
     /// Has the raw frames recorded when it acts.
     pub record: Option<Record>,
     /// Listeners in the vehicle are told at once.
@@ -104,6 +107,8 @@ pub struct RecordTrigger<'a> {
     pub record: Record,
     /// Frames of the configured buses up to then, the one that led to it among them.
     pub frame: u64,
+    /// The campaign that it belongs to.
+    pub campaign: Option<Arc<str>>,
     /// The models' last scores, by name.
     pub scores: Vec<(Arc<str>, f64)>,
 }
@@ -172,6 +177,7 @@ pub(super) struct View<'a> {
     pub(super) now_ns: u64,
     /// Frames so far; before the first, nothing is looked at.
     pub(super) frames: u64,
+    pub(super) campaigns: &'a Campaigns,
 }
 
 impl Conditions {
@@ -228,6 +234,15 @@ impl Conditions {
     pub(super) fn buses(&mut self, catalog: &Catalog, state: &State, now_ns: u64) {
         for bus in 0..catalog.buses().len() {
             self.watch.came(catalog.message_count() + bus, state, now_ns);
+        }
+    }
+
+    /// A campaign has become active, or is no longer.
+    pub(super) fn campaign_changed(&mut self, campaign: u16) {
+        for (place, condition) in (0..).zip(&self.all) {
+            if condition.spec.campaign == Some(campaign) && condition.spec.period_ns.is_none() {
+                self.watch.mark(place);
+            }
         }
     }
 
@@ -356,6 +371,7 @@ impl Condition {
             self.active = (self.spec.schedule.is_active(now_ns, &mut ends_ns), ends_ns);
         }
         *wake_ns = (*wake_ns).min(self.active.1);
+        let active = self.active.0 && view.campaigns.works(self.spec.campaign);
         let (first, second) = self.memories.split_at_mut(self.spec.when.memories);
         let [features, others] = self.features.each_mut().map(|set| match set {
             Some(set) => set.tick(view.state, now_ns),
@@ -367,11 +383,11 @@ impl Condition {
         let asked = |until: &&Program| until.memories > 0 || when == 1.0 || self.machine.raised;
         let until = self.spec.until.as_ref().filter(asked);
         let until = until.map(|until| until.run(&sight(others), now_ns, second, wake_ns));
-        if !self.active.0 {
+        if !active {
             when = 0.0;
         }
         // Outside of its times it ends, too.
-        let until = if self.active.0 { until } else { until.map(|_| 1.0) };
+        let until = if active { until } else { until.map(|_| 1.0) };
         let step = self.machine.step(when, until, now_ns, wake_ns);
         if self.machine.raised && until == Some(1.0) {
             // It ends as soon as it has begun, be it kept from acting or not.
@@ -408,7 +424,8 @@ impl Condition {
             values,
             suppressed: if phase == ConditionPhase::Cleared { 0 } else { std::mem::take(&mut self.machine.suppressed) },
         });
-        let event = Event::new(view.now_ns, spec.class, body);
+        let campaign = view.campaigns.name(spec.campaign);
+        let event = Event { campaign: campaign.clone(), ..Event::new(view.now_ns, spec.class, body) };
         if spec.notify {
             sink.notify(&event);
         }
@@ -420,6 +437,7 @@ impl Condition {
                 class: spec.class,
                 record,
                 frame: view.frames,
+                campaign,
                 scores: scores.map(|(name, (score, _))| (name.clone(), *score)).collect(),
             });
         }

@@ -48,6 +48,7 @@ fn spec(name: &str, when: &str) -> ConditionSpec {
         class: Class::Alert,
         hurry: None,
         notify: false,
+        campaign: None,
         record: None,
     }
 }
@@ -69,6 +70,7 @@ fn engine(specs: Vec<ConditionSpec>) -> Engine {
         period_ns: 1000 * MS,
         deadband: 0.0,
         max_age_ns: MAX_AGE,
+        campaign: None,
     };
     let health = HealthSpec { period_ns: 3_600_000 * MS, silent_factor: 5, silent_min_ns: 200 * MS };
     let collectors = vec![Collector::new(collect, &catalog)];
