@@ -243,7 +243,7 @@ impl Disk {
     fn time(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
         self.follow();
-        let Some(open) = &self.open else { return };
+        let Some(open) = &self.open else { return self.close() };
         // Frames of that time have come, if there were any.
         if !open.sealed && now_ns > open.end_ns.saturating_add(super::AGE_NS) {
             self.seal(None);

@@ -121,13 +121,21 @@ impl Press {
 
     /// The disk's thread may be stuck on the disk; the ring goes on. A recording is not waited for.
     fn order(&self, order: Order) {
-        if !self.is_live {
-            let _ = self.orders.send(order);
-            return;
-        }
-        if let Err(TrySendError::Full(Order::Trigger(trigger))) = self.orders.try_send(order) {
+        let (order, why) = if self.is_live {
+            match self.orders.try_send(order) {
+                Ok(()) => return,
+                Err(TrySendError::Full(order)) => (order, "the disk takes too long"),
+                Err(TrySendError::Disconnected(order)) => (order, "the recorder has failed"),
+            }
+        } else {
+            match self.orders.send(order) {
+                Ok(()) => return,
+                Err(error) => (error.0, "the recorder has failed"),
+            }
+        };
+        if let Order::Trigger(trigger) = order {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::error!("no recording for {}: the disk takes too long", trigger.name);
+            tracing::error!("no recording for {}: {why}", trigger.name);
         }
     }
 }
