@@ -180,6 +180,7 @@ fn campaigns_work_in_their_time_and_until_they_are_spent() {
     assert!(spent["events"].as_u64().unwrap() > 100 && spent["frames"].as_u64().unwrap() > 100, "{spent}");
 
     // It stays spent, and the other goes on counting.
+    wait_until("the last word of the other", || !told(&mut received, "engine", "running").is_empty());
     let before = told(&mut received, "engine", "running").pop().unwrap();
     let mut agent = Agent::start(&config);
     agent.wait_for_start();
@@ -191,6 +192,7 @@ fn campaigns_work_in_their_time_and_until_they_are_spent() {
     std::thread::sleep(std::time::Duration::from_secs(1));
     agent.signal("TERM");
     agent.finish();
+    wait_until("its last word once more", || told(&mut received, "engine", "running").len() == 2);
     received.stop();
     let after = told(&mut received, "engine", "running").pop().unwrap();
     for key in ["events", "bytes", "frames"] {

@@ -85,7 +85,8 @@ fn a_crash_reaches_the_desk_frame_by_frame_and_happens_again_there() {
         let list = texts(&run(&["recording", "list", arg(&dir.path().join("recordings"))])).0;
         list.lines().any(|line| {
             let (sent, of) = line.rsplit(',').next().and_then(|sent| sent.split_once('/')).unwrap_or_default();
-            !sent.is_empty() && sent == of
+            let pieces = received.events().iter().filter(|event| event.kind == "recording_chunk").count();
+            !sent.is_empty() && sent == of && of.parse() == Ok(pieces)
         })
     });
     agent.signal("TERM");
@@ -203,7 +204,16 @@ fn check_tells_what_is_wrong_with_a_recording() {
             "[[privacy.rule]]\nsignals = [\"FrontAcceleration\"]\ntime_s = 60\n[recorder]",
             "privacy: condition \"crash\" begins a recording, which tells the exact time to all gateways",
         ),
-        ("[recorder]", "[[privacy.rule]]\ntime_s = 60\n[recorder]", "time of all events of class status or bulk"),
+        (
+            "[recorder]",
+            "[[privacy.rule]]\nclasses = [\"bulk\"]\ntime_s = 60\n[recorder]",
+            "time of all events of class status or bulk",
+        ),
+        (
+            "[recorder]",
+            "[[privacy.rule]]\nclasses = [\"critical\"]\ntime_s = 60\n[recorder]",
+            "all events of its class have a rule",
+        ),
     ] {
         assert!(WHAT.contains(from));
         let config = config(dir.path(), &WHAT.replacen(from, to, 1));

@@ -172,6 +172,19 @@ fn a_crash_and_the_seconds_before_it_survive_the_power_cut() {
         Ok(_) => return afterwards(),
         Err(_) => {}
     }
+    // The tenth of a second is this computer's: one that is busy may leave the other none of it.
+    let outcome = (0..3).find_map(|_| match scenario() {
+        Ok(done) => Some(done),
+        Err(why) => {
+            println!("once more: {why}");
+            None
+        }
+    });
+    println!("{}", outcome.expect("a crash that survives the power cut"));
+}
+
+/// The whole of it. What was found, or what is missing.
+fn scenario() -> Result<String, String> {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk");
     std::fs::File::create(&disk).unwrap().set_len(256 << 20).unwrap();
@@ -206,6 +219,8 @@ fn a_crash_and_the_seconds_before_it_survive_the_power_cut() {
     let output = computer("afterwards").wait_with_output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let done = out.lines().find(|line| line.contains("DONE"));
-    assert!(output.status.success() && done.is_some(), "{out}\n{err}");
-    println!("{}", done.unwrap_or_default().trim());
+    match done.filter(|_| output.status.success()) {
+        Some(done) => Ok(done.trim().to_owned()),
+        None => Err(format!("{out}\n{err}")),
+    }
 }

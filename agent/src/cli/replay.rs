@@ -1,7 +1,10 @@
 //! `outrider replay`: the engine over a recording, without a clock or a network.
 
+use std::fs::DirBuilder;
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -97,7 +100,7 @@ impl EventPrinter {
         }
         let mut event = event.clone();
         if let Some(trial) = &mut self.trial {
-            if event.campaign.is_none() {
+            if !event.campaign.as_ref().is_some_and(|name| trial.names.contains(name)) {
                 return;
             }
             trial.accounts.count(&mut event, identity);
@@ -135,7 +138,8 @@ impl EventPrinter {
 
     fn told(&mut self, event: Event, now_ns: u64) {
         if let (Some(trial), Body::Recording(recording)) = (&mut self.trial, &event.body) {
-            trial.recordings += u64::from(recording.state == RecordingState::Started);
+            let is_its = event.campaign.as_ref().is_some_and(|name| trial.names.contains(name));
+            trial.recordings += u64::from(is_its && recording.state == RecordingState::Started);
         }
         // The recorder's thread takes its own time to say so.
         self.event(Event { time_ns: event.time_ns.max(now_ns), ..event });
@@ -155,6 +159,7 @@ impl Output for EventPrinter {
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
     let mut config = Config::load(&args.config)?;
     inputs::warn_all(&config.warnings);
+    let known = config.engine.campaigns.len();
     for path in &args.campaign {
         config.add_campaign(path)?;
     }
@@ -166,7 +171,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
     let identity = Identity { vehicle: config.vehicle.clone(), boot: "replay".into() };
     let privacy = super::run::privacy(&config.privacy, &engine)?;
     let tried = !args.campaign.is_empty();
-    let trial = tried.then(|| Trial::start(&config, &mut engine, privacy.as_ref(), &identity)).transpose()?;
+    let trial = tried.then(|| Trial::start(&config, known, &mut engine, privacy.as_ref(), &identity)).transpose()?;
     let mut sink = EventPrinter {
         out: output(),
         privacy,
@@ -187,26 +192,34 @@ struct Trial {
     /// Records as in the vehicle, into a directory that is thrown away.
     recorder: Option<Recorder>,
     dir: PathBuf,
+    /// Those that are tried.
+    names: Vec<Arc<str>>,
     recordings: u64,
 }
 
 impl Trial {
+    /// `known` campaigns are the configuration's own.
     fn start(
         config: &Config,
+        known: usize,
         engine: &mut Engine,
         privacy: Option<&Privacy>,
         identity: &Identity,
     ) -> Result<Self, CliError> {
         let mut accounts = Accounts::open(None);
         accounts.begin(engine);
-        let dir = std::env::temp_dir().join(format!("outrider-replay-{}", std::process::id()));
+        // Nobody else's.
+        let dir = std::env::temp_dir().join(format!("outrider-replay-{:016x}", fastrand::u64(..)));
+        let failed = |source| CliError::File { path: dir.clone(), source };
+        DirBuilder::new().mode(0o700).create(&dir).map_err(failed)?;
+        let names = engine.campaigns().map(|spec| spec.name.clone()).skip(known).collect();
         let recorder = config.recorder.as_ref().map(|place| {
             let settings = place.settings(engine, privacy);
             let trial = RecorderConfig { dir: dir.clone(), ..place.config.clone() };
             Recorder::start(&trial, settings, identity.clone(), None, false)
         });
         let recorder = recorder.transpose().map_err(crate::runtime::RunError::from)?;
-        Ok(Self { accounts, recorder, dir, recordings: 0 })
+        Ok(Self { accounts, recorder, dir, names, recordings: 0 })
     }
 }
 
@@ -248,7 +261,7 @@ fn try_out(args: &ReplayArgs, engine: &mut Engine, sink: &mut EventPrinter) -> R
     let Some(trial) = &sink.trial else { return Ok(()) };
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let hours = engine.now_ns().saturating_sub(first_ns) as f64 / 3.6e12;
-    for spec in engine.campaigns() {
+    for spec in engine.campaigns().filter(|spec| trial.names.contains(&spec.name)) {
         let (events, bytes) = trial.accounts.of(&spec.name);
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let per_hour = if hours > 0.0 { bytes as f64 / 1024.0 / hours } else { 0.0 };

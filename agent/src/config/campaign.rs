@@ -9,6 +9,7 @@ use toml::value::{Datetime, Offset};
 use super::condition::{self, Surroundings};
 use super::raw::Collect;
 use super::{Config, ConfigError, Reader, collection, read_text};
+use crate::engine::conditions::MAX_CONDITIONS;
 use crate::engine::{CampaignSpec, MAX_CAMPAIGNS};
 
 /// `[[campaign]]`.
@@ -87,6 +88,9 @@ impl Config {
             recorded_s: self.recorder.as_ref().map(|place| place.config.bounds.seconds),
             collections: &raw.collections,
         };
+        if engine.conditions.len() + raw.conditions.len() > MAX_CONDITIONS {
+            return Err(reader.error(&raw.name, format!("more than {MAX_CONDITIONS} conditions in all")));
+        }
         for (spec, raw) in condition::conditions(&reader, &raw.conditions, around)?.into_iter().zip(&raw.conditions) {
             if engine.conditions.iter().any(|other| other.name == spec.name) {
                 return Err(reader.error(raw.name(), format!("another condition is called \"{}\"", spec.name)));

@@ -41,13 +41,6 @@ pub(super) struct Raw {
     notify: bool,
 }
 
-impl Raw {
-    /// Somebody waits for it.
-    pub(super) fn notifies(&self) -> bool {
-        self.notify
-    }
-}
-
 #[derive(Deserialize)]
 struct Shipped {
     condition: Vec<condition::Raw>,

@@ -233,10 +233,7 @@ impl Config {
 
         let mut warnings = Vec::new();
         let catalog = buses(&reader, &raw.buses, &mut warnings)?;
-        let mut listen = raw.buses.iter().map(|bus| listen(&reader, bus)).collect::<Result<Vec<_>, _>>()?;
-        let crash = raw.crash.as_ref().map(Spanned::get_ref);
-        let hasty = raw.conditions.iter().any(condition::Raw::notifies) || crash.is_some_and(crash::Raw::notifies);
-        listen.iter_mut().for_each(|listen| listen.hasty = hasty);
+        let listen = raw.buses.iter().map(|bus| listen(&reader, bus)).collect::<Result<Vec<_>, _>>()?;
         let source = raw.source.map(|s| source(&reader, s, &catalog, listen)).transpose()?;
         let collections = raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
         let mut models = Vec::new();
@@ -269,17 +266,6 @@ impl Config {
                     return Err(reader.error(table, format!("crash: condition \"{}\" is there twice", spec.name)));
                 }
                 conditions.push(spec);
-            }
-        }
-        for spec in &conditions {
-            let before_ns = spec.record.map_or(u64::MAX, |record| record.before_ns);
-            if spec.looks_back_ns() > before_ns {
-                warnings.push(format!(
-                    "condition \"{}\" looks back {} s, and its recording begins {} s before: replayed, it may not act at the same frame",
-                    spec.name,
-                    spec.looks_back_ns() / 1_000_000_000,
-                    before_ns / 1_000_000_000
-                ));
             }
         }
         let profile = raw.profile.map(|profile| reader.resolve(profile.file.get_ref()));
@@ -357,7 +343,27 @@ impl Config {
                 other => other,
             })?;
         }
+        config.conditions_are_known();
         Ok(config)
+    }
+
+    /// What follows from all conditions, those of campaigns among them.
+    fn conditions_are_known(&mut self) {
+        let hasty = self.engine.conditions.iter().any(|spec| spec.notify);
+        if let Some(SourceConfig::SocketCan { listen }) = &mut self.source {
+            listen.iter_mut().for_each(|listen| listen.hasty = hasty);
+        }
+        for spec in &self.engine.conditions {
+            let before_ns = spec.record.map_or(u64::MAX, |record| record.before_ns);
+            if spec.looks_back_ns() > before_ns {
+                self.warnings.push(format!(
+                    "condition \"{}\" looks back {} s, and its recording begins {} s before: replayed, it may not act at the same frame",
+                    spec.name,
+                    spec.looks_back_ns() / 1_000_000_000,
+                    before_ns / 1_000_000_000
+                ));
+            }
+        }
     }
 }
 

@@ -176,8 +176,15 @@ impl Privacy {
             let terms = this.terms_of_condition(spec, engine.catalog())?;
             let fault = |why| PrivacyError::Recording { condition: spec.name.clone(), why };
             if spec.record.is_some() {
-                if terms != this.whole[spec.class.rank()] {
+                let own = &this.whole[spec.class.rank()];
+                if terms != *own {
                     return Err(fault("asks for signals with a rule about time or regions"));
+                }
+                let others = [Class::Status, Class::Bulk].map(|class| &this.whole[class.rank()]);
+                if own.bucket_ns.is_some() || others.iter().any(|other| other.regions != own.regions) {
+                    return Err(fault(
+                        "all events of its class have a rule about time, or other regions than those of class status and bulk",
+                    ));
                 }
                 if [Class::Status, Class::Bulk].iter().any(|class| this.whole[class.rank()].bucket_ns.is_some()) {
                     return Err(fault("a rule is about the time of all events of class status or bulk"));

@@ -169,7 +169,8 @@ impl Assembler {
         else {
             return Ok(Some("incomplete"));
         };
-        if [&vehicle, &id, &digest].into_iter().any(|name| !is_plain(name)) {
+        let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_plain(&vehicle) || !is_plain(&id) || !is_digest {
             return Ok(Some("names that a file cannot have"));
         }
         if of == 0 || of > MAX_PIECES || index >= of || data.len() > MAX_PIECE || data.is_empty() {
@@ -211,7 +212,7 @@ impl Parts {
         let dir = dir.join(vehicle);
         fs::create_dir_all(&dir).map_err(|source| AssembleError::Io { path: dir.clone(), source })?;
         // Two recordings of one name would be of two vehicles that call themselves alike.
-        let path = dir.join(format!("{id}-{:.8}{FRAMES}.part", digest));
+        let path = dir.join(format!("{id}-{digest}{FRAMES}.part"));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.map_err(|source| AssembleError::Io { path: path.clone(), source })?;
         Ok(Self { file, path, of, here: vec![false; of as usize], size: None, last: None })
@@ -260,8 +261,15 @@ impl Parts {
         if digest(&self.path).map_err(failed)? != expected {
             return Ok(Assembled::Wrong);
         }
-        fs::rename(&self.path, path).map_err(failed)?;
-        Ok(Assembled::Complete(path.into()))
+        // Two vehicles may call themselves alike, or somebody pretends to be one.
+        let path = match super::store::digest(path) {
+            Ok(other) if other != expected => {
+                path.with_file_name(self.path.file_name().unwrap_or_default()).with_extension("")
+            }
+            _ => path.to_owned(),
+        };
+        fs::rename(&self.path, &path).map_err(failed)?;
+        Ok(Assembled::Complete(path))
     }
 }
 

@@ -12,6 +12,7 @@ use super::ring::Ring;
 use super::store::Store;
 use super::upload::Upload;
 use super::{Bounds, RecorderConfig, Shared, StoreError, Trigger};
+use crate::engine::BACK_NS;
 use crate::event::{Body, Class, Event, Identity, Moment, Recording, RecordingState, Regions};
 use crate::outbox::Outbox;
 use crate::runtime::clock;
@@ -22,15 +23,16 @@ const SYNC: Duration = Duration::from_millis(250);
 /// How often it is looked what has become of pieces that were sent; and when there are none.
 const STEP: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
+/// Conditions that a recording names, at most.
+const MAX_TRIGGERS: usize = 64;
+const SET_BACK: &str = "the clock was set back";
 const DAY_NS: u64 = 86_400_000_000_000;
 
 /// From the press, in the order of time.
 pub(super) enum Order {
     Trigger(Box<Trigger>),
-    /// The ring has more.
+    /// The ring has more, or it is later ([`Shared::now_ns`]).
     More,
-    /// So late it is.
-    Time(u64),
     Change(Terms),
 }
 
@@ -120,8 +122,11 @@ impl Disk {
             match self.ends.ordered.recv_timeout(if works { STEP } else { IDLE }) {
                 Ok(Order::Trigger(trigger)) => self.trigger(&trigger),
                 Ok(Order::More) => self.more(),
-                Ok(Order::Time(now_ns)) => self.time(now_ns),
-                Ok(Order::Change(terms)) => self.terms = terms,
+                Ok(Order::Change(terms)) => {
+                    // What was recorded by other rules ends here.
+                    self.close();
+                    self.terms = terms;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -140,6 +145,7 @@ impl Disk {
         let end_ns = trigger.time_ns.saturating_add(trigger.record.after_ns);
         self.follow();
         let longest_ns = self.terms.bounds.longest_s * 1_000_000_000;
+        let end_ns = end_ns.min(from_ns.saturating_add(longest_ns)).max(trigger.time_ns);
         if let Some(open) = &mut self.open {
             let reaches = !open.sealed || from_ns <= open.end_ns;
             if reaches && end_ns.saturating_sub(open.start_ns) <= longest_ns && trigger.time_ns >= open.start_ns {
@@ -166,6 +172,10 @@ impl Disk {
         let Some(open) = &mut self.open else { return };
         let about = &mut open.growing.about;
         about.class = about.class.min(trigger.class);
+        // One that comes again and again only makes it longer.
+        if about.triggers.contains(&trigger.name) || about.triggers.len() >= MAX_TRIGGERS {
+            return;
+        }
         about.triggers.push(trigger.name.clone());
         let before = about.bytes;
         let written = open.growing.comment(&trigger.lines, &mut self.encoder).and_then(|()| open.growing.sync());
@@ -233,6 +243,12 @@ impl Disk {
     }
 
     fn more(&mut self) {
+        // What comes from here on is told again.
+        self.ends.shared.more.store(false, Ordering::Release);
+        let now_ns = self.ends.shared.now_ns.load(Ordering::Relaxed);
+        if now_ns != self.now_ns && now_ns != 0 {
+            return self.time(now_ns);
+        }
         // A source that waits for the recorder may be far faster than time.
         let due = |open: &Open| !self.ends.is_live || open.synced.elapsed() >= SYNC;
         if self.open.as_ref().is_some_and(|open| !open.sealed && due(open)) {
@@ -244,10 +260,14 @@ impl Disk {
         self.now_ns = now_ns;
         self.follow();
         let Some(open) = &self.open else { return self.close() };
+        if now_ns.saturating_add(BACK_NS) < open.start_ns {
+            self.seal(Some(SET_BACK.to_owned()));
+            return self.close();
+        }
         // Frames of that time have come, if there were any.
         if !open.sealed && now_ns > open.end_ns.saturating_add(super::AGE_NS) {
             self.seal(None);
-        } else if now_ns > open.end_ns.saturating_add(self.terms.bounds.keep_ns()) || now_ns < open.start_ns {
+        } else if now_ns > open.end_ns.saturating_add(self.terms.bounds.keep_ns()) {
             // No trigger reaches back so far.
             self.close();
         }
@@ -285,8 +305,11 @@ impl Disk {
                 self.member.extend(member);
                 chunk
             };
-            // The clock was set back: what belongs to it cannot be told any more.
-            if chunk.first_ns > open.end_ns || chunk.last_ns < open.start_ns {
+            // What belongs to it cannot be told any more.
+            if chunk.last_ns.saturating_add(BACK_NS) < open.start_ns {
+                return Err(std::io::Error::other(SET_BACK));
+            }
+            if chunk.first_ns > open.end_ns {
                 return Ok(true);
             }
             let bytes = self.member.len() as u64;
@@ -312,7 +335,8 @@ impl Disk {
         open.sealed = true;
         let about = open.growing.about();
         let failed = reason.is_some();
-        let noted = open.growing.sync().and_then(|()| self.store.finish(about.clone()));
+        let noted =
+            open.growing.cut().and_then(|()| open.growing.sync()).and_then(|()| self.store.finish(about.clone()));
         let reason = reason.or_else(|| noted.err().map(|error| error.to_string()));
         match &reason {
             Some(reason) => tracing::error!("recording {}: ended before its time: {reason}", about.id),
@@ -358,6 +382,13 @@ impl Disk {
     }
 
     fn tell(&self, about: &About, state: RecordingState, reason: Option<String>) {
+        // One that was made under another name would tie both together.
+        if *about.vehicle != *self.ends.identity.vehicle {
+            return tracing::info!(
+                "recording {}: {state:?}; not told, as it has another name of the vehicle",
+                about.id
+            );
+        }
         let body = Body::Recording(Recording {
             id: about.id.as_str().into(),
             to: about.to,

@@ -130,6 +130,11 @@ impl Growing {
         Ok(())
     }
 
+    /// What was written in part is not there.
+    pub(super) fn cut(&self) -> io::Result<()> {
+        self.file.set_len(self.about.bytes)
+    }
+
     /// What was written is on the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
@@ -178,7 +183,10 @@ impl Recorded {
         let size = file.metadata().map_err(failed)?.len();
         let mut members = Members::new(BufReader::with_capacity(1 << 16, file));
         let other = || ReadError::Other { path: path.into() };
-        let text = str::from_utf8(members.next().ok_or_else(other)?).map_err(|_| other())?;
+        if members.next().is_none() {
+            return Err(members.failed.take().map_or_else(other, failed));
+        }
+        let text = str::from_utf8(members.last()).map_err(|_| other())?;
         if text.lines().next() != Some(FIRST) {
             return Err(other());
         }
@@ -186,6 +194,11 @@ impl Recorded {
         let vehicle = header.iter().find_map(|line| line.strip_prefix("# vehicle ")).unwrap_or_default().to_owned();
         let about = About::new(name_of(path).unwrap_or_default(), vehicle);
         Ok(Self { members, about, header, begun: false, size })
+    }
+
+    /// The system's error that has ended it, if one has.
+    pub(super) fn failed(&mut self) -> Option<io::Error> {
+        self.members.failed.take()
     }
 
     /// The next lines; `None` at the end, and where a power cut has ended it.
@@ -227,6 +240,9 @@ fn comment(about: &mut About, line: &[u8]) {
                 let class = Class::ALL.into_iter().find(|known| known.name() == class);
                 about.class = about.class.min(class.unwrap_or(about.class));
             }
+        }
+        Some("campaign") => {
+            about.campaign = about.campaign.take().or_else(|| words.next().map(Into::into));
         }
         Some("missed") => {
             about.missed += words.next().and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);

@@ -50,6 +50,8 @@ pub(super) struct Members<R> {
     /// Bytes of the whole members so far.
     pub(super) whole: u64,
     text: Vec<u8>,
+    /// The system could not read on.
+    pub(super) failed: Option<io::Error>,
 }
 
 /// Counts what is read of it.
@@ -78,7 +80,7 @@ impl<R: BufRead> BufRead for Counted<'_, R> {
 
 impl<R: BufRead> Members<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { input, whole: 0, text: Vec::new() }
+        Self { input, whole: 0, text: Vec::new(), failed: None }
     }
 
     /// The text of the last one.
@@ -88,13 +90,20 @@ impl<R: BufRead> Members<R> {
 
     /// The text of the next member; `None` at the end, and where the rest is no whole member.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
-        if self.input.fill_buf().ok()?.is_empty() {
-            return None;
+        match self.input.fill_buf() {
+            Ok([]) => return None,
+            Ok(_) => {}
+            Err(error) => {
+                self.failed = Some(error);
+                return None;
+            }
         }
         self.text.clear();
         let mut decoder = GzDecoder::new(Counted { input: &mut self.input, count: 0 });
         let limit = MAX_TEXT as u64 + 1;
         let read = decoder.by_ref().take(limit).read_to_end(&mut self.text);
+        // What the system says has a number, what the data is has none.
+        self.failed = read.as_ref().err().and_then(io::Error::raw_os_error).map(io::Error::from_raw_os_error);
         if read.is_err() || self.text.len() > MAX_TEXT || self.text.last().is_some_and(|byte| *byte != b'\n') {
             return None;
         }

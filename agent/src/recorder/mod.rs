@@ -52,7 +52,7 @@ use std::thread::JoinHandle;
 
 use can_decoders::{BusId, CanId, Frame};
 
-use crate::engine::{Record, RecordTrigger};
+use crate::engine::{BACK_NS, Record, RecordTrigger};
 use crate::event::{Class, Event, Identity};
 use crate::outbox::Outbox;
 use crate::uplink::Waker;
@@ -73,6 +73,8 @@ const AGE_NS: u64 = 500_000_000;
 const ORDERS: usize = 64;
 /// Events that wait to be taken.
 const TOLD: usize = 64;
+/// Triggers in a second that do not wait for their block to be filled.
+const HURRIES: u32 = 8;
 /// Notes in a block, at most.
 const NOTES: usize = 16;
 /// What waits for the press, beside the blocks.
@@ -135,6 +137,10 @@ struct Trigger {
 struct Shared {
     /// Something is being written, or is to be.
     recording: AtomicBool,
+    /// The disk's thread was told that there is more, and has not looked yet.
+    more: AtomicBool,
+    /// The engine's time, while something is written.
+    now_ns: AtomicU64,
     /// Frames that did not get into the ring, as the press did not keep up.
     missed: AtomicU64,
     /// Triggers that led to nothing, as the disk did not keep up.
@@ -156,6 +162,8 @@ pub struct Recorder {
     lagged: u64,
     threads: [JoinHandle<()>; 2],
     told_ns: u64,
+    /// A second, and how many triggers it has had.
+    hurried: (u64, u32),
 }
 
 impl std::fmt::Debug for Item {
@@ -228,12 +236,15 @@ impl Recorder {
             lagged: 0,
             threads,
             told_ns: 0,
+            hurried: (0, 0),
         })
     }
 
     /// Takes a frame, before the engine does: it is in what the engine asks for.
     pub fn frame(&mut self, frame: &Frame) {
-        if self.block.frames.len() == BLOCK {
+        // What is before a clock is set back is not in one block with what comes.
+        let back = frame.time_ns.saturating_add(BACK_NS) < self.since_ns;
+        if self.block.frames.len() == BLOCK || back {
             self.hand_over();
         }
         // No empty block has come back in time.
@@ -284,16 +295,29 @@ impl Recorder {
 
     /// Something has happened that is to be recorded.
     pub fn trigger(&mut self, trigger: &RecordTrigger<'_>) {
-        self.hand_over();
+        self.hurry(trigger.time_ns);
         let RecordTrigger { time_ns, name, class, record, frame, campaign, scores } = trigger;
         let mut lines = vec![format!("# trigger {time_ns} {} {class} frame {frame}", one_line(name))];
+        lines.extend(campaign.iter().map(|name| format!("# campaign {}", one_line(name))));
         lines.extend(scores.iter().map(|(model, score)| format!("# score {} {score}", one_line(model))));
         let campaign = campaign.clone();
         let trigger =
             Trigger { campaign, time_ns: *time_ns, name: Arc::clone(name), class: *class, record: *record, lines };
-        // From here on the disk is to be told of what comes.
+        // From here on the disk is to be told of what comes; the time that was told last may be that of another clock.
+        self.shared.now_ns.store(*time_ns, Ordering::Relaxed);
         self.shared.recording.store(true, Ordering::Relaxed);
         self.pass(Item::Trigger(Box::new(trigger)));
+    }
+
+    /// What is there goes to the disk at once; of triggers that come all the time, what comes with the next block.
+    fn hurry(&mut self, now_ns: u64) {
+        if now_ns.abs_diff(self.hurried.0) >= 1_000_000_000 {
+            self.hurried = (now_ns, 0);
+        }
+        self.hurried.1 += 1;
+        if self.hurried.1 <= HURRIES {
+            self.hand_over();
+        }
     }
 
     /// A batch of frames is through, and it is `now_ns`.
@@ -323,9 +347,10 @@ impl Recorder {
                     self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(TrySendError::Full(Item::Frames(mut block))) => {
-                    self.lag(block.frames.len() as u64 + block.missed);
+                    self.lag(block.frames.len() as u64);
                     block.frames.clear();
-                    self.block.frames = block.frames;
+                    // What it has to say is said by the next.
+                    self.block = block;
                 }
                 // It cannot be left out; the press has not much to do before it.
                 Err(TrySendError::Full(item @ Item::Change(_))) => {

@@ -76,18 +76,32 @@ impl Press {
                     }
                     frames.clear();
                     let _ = self.back.try_send(frames);
-                    if self.shared.recording.load(Ordering::Relaxed) {
-                        self.order(Order::More);
-                    }
+                    self.more();
                 }
                 Item::Trigger(trigger) => self.order(Order::Trigger(trigger)),
-                Item::Time(now_ns) => self.order(Order::Time(now_ns)),
+                Item::Time(now_ns) => {
+                    self.shared.now_ns.store(now_ns, Ordering::Relaxed);
+                    self.more();
+                }
                 Item::Change(settings) => {
+                    // It cannot be left out: whoever holds it up holds up recordings only.
+                    let _ = self.orders.send(Order::Change(Terms::of(&settings)));
+                    // What is there may have frames that are hidden from now on.
+                    if !settings.hidden.is_empty() {
+                        self.ring().clear();
+                    }
                     self.ring().set_keep(settings.bounds.keep_ns());
-                    self.order(Order::Change(Terms::of(&settings)));
                     self.settings = settings;
                 }
             }
+        }
+    }
+
+    /// One is enough until the disk's thread has looked; a source that is held up is held up by it.
+    fn more(&self) {
+        let wanted = self.shared.recording.load(Ordering::Relaxed);
+        if wanted && (!self.shared.more.swap(true, Ordering::AcqRel) || !self.is_live) {
+            self.order(Order::More);
         }
     }
 
@@ -133,10 +147,17 @@ impl Press {
                 Err(error) => (error.0, "the recorder has failed"),
             }
         };
-        if let Order::Trigger(trigger) = order {
-            self.shared.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::error!("no recording for {}: {why}", trigger.name);
+        match order {
+            // The next block tells it again.
+            Order::More => self.shared.more.store(false, Ordering::Release),
+            Order::Change(_) => {}
+            Order::Trigger(trigger) => self.refused(&trigger, why),
         }
+    }
+
+    fn refused(&self, trigger: &Trigger, why: &str) {
+        self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::error!("no recording for {}: {why}", trigger.name);
     }
 }
 

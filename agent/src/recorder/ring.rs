@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::engine::BACK_NS;
+
 /// Average bytes of a member, at least: that many there is room for.
 const LEAST: usize = 512;
 
@@ -70,8 +72,13 @@ impl Ring {
         let Span { first_ns, last_ns, frames, missed } = about;
         let (number, before) = (self.next, self.frames);
         (self.next, self.frames) = (number + 1, before + u64::from(frames));
+        // After the clock was set back, what is there is of no time that anybody will ask for.
+        let back = |newest: &Chunk| last_ns.saturating_add(BACK_NS) < newest.first_ns;
+        if member.len() > self.memory.len() || self.chunks.back().is_some_and(back) {
+            self.clear();
+        }
         if member.len() > self.memory.len() {
-            return self.chunks.clear();
+            return;
         }
         if self.at + member.len() > self.memory.len() {
             // What lies up to the end is the oldest.
@@ -92,6 +99,11 @@ impl Ring {
         self.memory[at..end].copy_from_slice(member);
         self.at = end;
         self.chunks.push_back(Chunk { number, first_ns, last_ns, frames, before, missed, at, length: member.len() });
+    }
+
+    /// Forgets all that is there.
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
     }
 
     /// Number of the first member that has something from `from_ns` on, or of the next that comes.
@@ -140,8 +152,10 @@ mod tests {
         assert_eq!(ring.get(50).unwrap().0.number, 96, "those before are gone");
         assert!(ring.get(100).is_none());
         // The clock is set back.
+        let later = 10 * BACK_NS;
+        ring.push(&[7; 100], span(later, later + 9));
         ring.push(&[7; 100], span(5, 9));
-        assert_eq!(ring.get(50).unwrap().0.number, 96);
+        assert_eq!((ring.first_from(0), ring.get(0).unwrap().0.number), (101, 101));
     }
 
     proptest! {

@@ -97,6 +97,10 @@ impl Store {
     pub(super) fn open(dir: &Path) -> Result<(Self, Vec<About>, Vec<String>), StoreError> {
         let failed = |source| StoreError::Io { path: dir.into(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        // Its own name is on the disk; where that cannot be, it has been for long.
+        if let Some(parent) = dir.parent() {
+            let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        }
         let lock = options().create(true).truncate(false).open(dir.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -138,6 +142,9 @@ impl Store {
             Err(super::ReadError::Other { .. }) => return Ok(None),
         };
         while recorded.next_lines().is_some() {}
+        if let Some(error) = recorded.failed() {
+            return Err(error);
+        }
         let mut about = recorded.about.clone();
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(about.bytes)?;

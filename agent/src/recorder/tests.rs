@@ -207,7 +207,7 @@ fn a_recording_has_a_longest_time_and_the_next_goes_on_where_it_ends() {
     let mut fed = Fed::new(dir.path(), settings);
     fed.drive(5000);
     for _ in 0..6 {
-        fed.trigger("on and on", Class::Alert, 4, 4);
+        fed.trigger(&format!("again {}", fed.now_ns), Class::Alert, 4, 4);
         fed.drive(3000);
     }
     let (_, all) = fed.finish();
@@ -309,6 +309,50 @@ fn a_day_has_its_bytes_and_class_critical_more() {
     fed.wait(RecordingState::Started);
 }
 
+/// The clock is set back by an hour: what was before is of no use, and what comes is recorded.
+#[test]
+fn a_clock_that_is_set_back_does_not_keep_it_from_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fed = Fed::new(dir.path(), settings());
+    fed.drive(8000);
+    fed.trigger("before", Class::Alert, 3, 20);
+    fed.drive(2000);
+    fed.now_ns -= 3600 * SECOND;
+    let (at, first) = (fed.frames.len(), fed.now_ns);
+    fed.drive(8000);
+    let ended = fed.wait(RecordingState::Finished);
+    assert_eq!(ended.reason.as_deref(), Some("the clock was set back"));
+    fed.trigger("after", Class::Critical, 5, 1);
+    let now_ns = fed.now_ns;
+    fed.drive(3000);
+    let finished = fed.wait(RecordingState::Finished);
+    assert_eq!((finished.reason.as_deref(), finished.missed), (None, 0));
+    assert!(first < finished.from, "{finished:?}, {first}");
+    assert_window(&frames(&fed.file(&finished)), &fed.frames[at..], now_ns - 5 * SECOND, now_ns + SECOND);
+}
+
+/// A signal that toggles around a limit does not fill the recording with itself.
+#[test]
+fn one_trigger_that_comes_all_the_time_is_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fed = Fed::new(dir.path(), settings());
+    fed.drive(5000);
+    for _ in 0..2000 {
+        fed.trigger("toggles", Class::Alert, 3, 1);
+        fed.drive(2);
+    }
+    fed.drive(3000);
+    let finished = fed.wait(RecordingState::Finished);
+    assert_eq!(finished.triggers.len(), 1);
+    assert!(finished.frames >= 8000, "{finished:?}");
+    let mut recorded = Recorded::open(&fed.file(&finished)).unwrap();
+    let mut members = 0;
+    while recorded.next_lines().is_some() {
+        members += 1;
+    }
+    assert!(members < 100, "{members}: blocks are filled");
+}
+
 /// A bus is not held up: what does not get into the recording is counted, and told where it is missing.
 #[test]
 fn a_recorder_that_does_not_keep_up_says_so() {
@@ -326,7 +370,7 @@ fn a_recorder_that_does_not_keep_up_says_so() {
         given += 1;
         recorder.frame(&Frame::new(START + given * 1000, BusId(0), id, FrameKind::Data, &given.to_be_bytes()).unwrap());
     }
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_secs(1));
     for _ in 0..BLOCK + 1 {
         given += 1;
         recorder.frame(&Frame::new(START + given * 1000, BusId(0), id, FrameKind::Data, &given.to_be_bytes()).unwrap());
@@ -469,7 +513,7 @@ proptest! {
         let root = dir.path().join("a/b");
         let mut assembler = Assembler::new(&root);
         for (index, of, name, data) in pieces {
-            let body = crate::event::RecordingChunk { id: name.into(), of, data, index, digest: "00ff00ff".into() };
+            let body = crate::event::RecordingChunk { id: name.into(), of, data, index, digest: "00ff".repeat(16).into() };
             let event = Event::new(1, Class::Bulk, Body::RecordingChunk(body));
             let mut bytes = Vec::new();
             event.encode(&Identity { vehicle: "v".into(), boot: "b".into() }, 1, &mut bytes).unwrap();

@@ -36,13 +36,11 @@ pub(super) struct Upload {
     window: Option<Window>,
     not_before: Option<Instant>,
     pause: Duration,
-    /// Recordings that are not tried any more before the next start.
-    given_up: Vec<String>,
 }
 
 impl Upload {
     pub(super) fn new() -> Self {
-        Self { window: None, not_before: None, pause: AGAIN.0, given_up: Vec::new() }
+        Self { window: None, not_before: None, pause: AGAIN.0 }
     }
 
     /// Whether it is worth to look again soon. `open`: a recording that may still go on, and has to wait; `vehicle`: whose
@@ -72,8 +70,7 @@ impl Upload {
                 }
             } else {
                 tracing::warn!("recording {}: some of it may not have arrived; it is sent once more", window.id);
-                let id = window.id.clone();
-                self.wait(&id);
+                self.wait();
             }
             self.window = None;
         }
@@ -90,7 +87,7 @@ impl Upload {
             Ok(()) => self.window = Some(Window { id, end, lost: stat.lost }),
             Err(error) => {
                 tracing::error!("recording {id} cannot be sent: {error}; it is tried again");
-                self.wait(&id);
+                self.wait();
             }
         }
         true
@@ -100,19 +97,14 @@ impl Upload {
     fn next<'a>(&self, store: &'a Store, open: Option<&str>, vehicle: &str) -> Option<&'a About> {
         store.all.iter().find(|about| {
             let waits = about.sent < about.chunks() && about.vehicle == vehicle;
-            waits && open != Some(&*about.id) && !self.given_up.contains(&about.id)
+            waits && open != Some(&*about.id)
         })
     }
 
     /// It did not work, and may not the next time.
-    fn wait(&mut self, id: &str) {
+    fn wait(&mut self) {
         self.not_before = Some(Instant::now() + self.pause);
-        self.pause *= 2;
-        if self.pause > AGAIN.1 {
-            tracing::error!("recording {id}: given up; the next start of the agent tries once more");
-            self.given_up.push(id.to_owned());
-            self.pause = AGAIN.0;
-        }
+        self.pause = (self.pause * 2).min(AGAIN.1);
     }
 }
 

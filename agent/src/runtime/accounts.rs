@@ -1,11 +1,11 @@
 //! What campaigns have brought: events and bytes, over restarts of the agent.
 //!
 //! Counted on the way into the queue, after the rules of privacy: what the vehicle sends for a campaign. A recording counts once, when it
-//! is finished, with the size of its file. Noted in the outbox's directory, at most once a minute: a power cut forgets what came
-//! since.
+//! is finished, with the size of its file. Noted in the outbox's directory, by the thread that has the disk, at most once a minute: a power cut
+//! forgets what came since.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -111,25 +111,15 @@ impl Accounts {
         self.by_name.get(name).map_or((0, 0), |account| (account.events, account.bytes))
     }
 
-    /// Notes it, if there is something new and it is time.
-    pub(super) fn keep(&mut self, now: bool) {
-        let Some(path) = &self.note else { return };
+    /// What is to be noted and where, if there is something new and it is time.
+    pub(super) fn note(&mut self, now: bool) -> Option<(PathBuf, Vec<u8>)> {
+        let path = self.note.as_ref()?;
         if !self.changed || (!now && self.noted.is_some_and(|noted| noted.elapsed() < NOTE_EVERY)) {
-            return;
+            return None;
         }
         (self.changed, self.noted) = (false, Some(Instant::now()));
-        let write = || -> io::Result<()> {
-            let new = path.with_extension("new");
-            let mut file = std::fs::File::create(&new)?;
-            file.write_all(&serde_json::to_vec(&self.by_name)?)?;
-            if now {
-                file.sync_all()?;
-            }
-            std::fs::rename(new, path)
-        };
-        if let Err(error) = write() {
-            tracing::error!("{}: what campaigns have brought cannot be noted: {error}", path.display());
-        }
+        // Numbers by name: it always encodes.
+        Some((path.clone(), serde_json::to_vec(&self.by_name).ok()?))
     }
 }
 
@@ -171,7 +161,9 @@ mod tests {
             let Body::Campaign(campaign) = &event.body else { panic!("{event:?}") };
             assert_eq!((campaign.events, campaign.bytes, campaign.frames), (5 + start * 6, bytes, 100 * (start + 1)));
             bytes = accounts.by_name["winter"].bytes;
-            accounts.keep(true);
+            let (path, content) = accounts.note(true).unwrap();
+            assert_eq!(accounts.note(true), None, "nothing new");
+            std::fs::write(path, content).unwrap();
         }
         std::fs::write(&note, "not what we wrote").unwrap();
         assert!(Accounts::open(Some(note)).by_name.is_empty());

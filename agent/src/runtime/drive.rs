@@ -89,7 +89,7 @@ pub(super) fn drive(parts: &mut Parts, shell: &mut Shell, stop: &AtomicBool) -> 
         parts.observe(&events);
         events.drain(..).for_each(|event| shell.send(event));
         shell.accounts.stop_spent(&mut parts.live.engine);
-        shell.accounts.keep(false);
+        shell.note_accounts(false);
         match read {
             Ok(progress) if !progress.ended => {}
             Ok(_) => break Ok(()),

@@ -40,7 +40,7 @@ use crate::engine::Engine;
 use crate::event::{Event, Identity};
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::privacy::Privacy;
-use crate::recorder::{Recorder, RecorderConfig, RecorderError, Settings};
+use crate::recorder::{Recorder, RecorderConfig, RecorderError, Settings, StoreError};
 use crate::source::{Source, SourceError};
 use crate::uplink::{GatewayError, LinkSnapshot, Monitors, UplinkConfig, Waker};
 pub use accounts::Accounts;
@@ -164,9 +164,11 @@ pub fn run(mut parts: Parts, stop: &AtomicBool) -> Result<Outcome, RunError> {
     drop(watchdog);
     // It writes what is still to be recorded, and what it has to tell goes with the rest.
     if let Some(recorder) = shell.recorder.take() {
-        recorder.finish().into_iter().for_each(|event| shell.send(event));
+        let now_ns = parts.live.engine.now_ns().max(clock::wall_ns());
+        let timed = |event: Event| if event.time_ns == 0 { Event { time_ns: now_ns, ..event } } else { event };
+        recorder.finish().into_iter().map(timed).for_each(|event| shell.send(event));
     }
-    shell.accounts.keep(true);
+    shell.note_accounts(true);
     let Shell { queue, links, events, frames, first_ns, .. } = shell;
     let overflowed = queue.overflowed();
 
@@ -212,7 +214,14 @@ fn start(parts: &mut Parts) -> Result<Started, RunError> {
         None => None,
         Some((config, settings)) => {
             let outside = Some((parts.outbox.clone(), waker.clone()));
-            Some(Recorder::start(&config, settings, parts.identity.clone(), outside, is_live)?)
+            match Recorder::start(&config, settings, parts.identity.clone(), outside, is_live) {
+                // The outbox goes on without its disk, too.
+                Err(RecorderError::Store(error @ StoreError::Io { .. })) => {
+                    tracing::error!("nothing is recorded: {error}");
+                    None
+                }
+                started => Some(started?),
+            }
         }
     };
     let listeners_dropped = parts.notifier.as_ref().map(Notifier::dropped).unwrap_or_default();

@@ -177,6 +177,13 @@ impl Shell {
         }
     }
 
+    /// Has noted what campaigns have brought; `now`: however long ago that was done.
+    pub(super) fn note_accounts(&mut self, now: bool) {
+        if let Some(note) = self.accounts.note(now) {
+            self.queue.note(note);
+        }
+    }
+
     /// Looks at the clocks. The source was asked for frames at `asked_ns` of the time since the computer was started.
     pub(super) fn look_at_clocks(&mut self, asked_ns: u64) {
         let reading = self.clocks.read();

@@ -3,6 +3,9 @@
 //! A commit costs a flush of the disk, so events wait for one a little, unless they are important:
 //! whatever is `critical` or `alert` is committed as soon as the queue has been emptied.
 
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +40,15 @@ const RENAME_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::f
 /// A disk that fails for days must not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(600);
 
+/// All of it or what was there before, power cut or not.
+fn write_note(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(new, path)
+}
+
 /// Events dropped because the queue was full, by class; taken away by the writer once they are explained.
 #[derive(Default)]
 struct Dropped {
@@ -51,6 +63,8 @@ struct News {
     fix: Option<ClockFix>,
     /// Other bounds hold.
     bounds: Option<OutboxConfig>,
+    /// A small file that is to have this content.
+    note: Option<(PathBuf, Vec<u8>)>,
 }
 
 /// The engine's end.
@@ -101,6 +115,11 @@ impl Queue {
     /// Other bounds hold for the outbox.
     pub(super) fn bounds_changed(&self, bounds: OutboxConfig) {
         self.news.lock().unwrap_or_else(PoisonError::into_inner).bounds = Some(bounds);
+    }
+
+    /// A small file is to have this content.
+    pub(super) fn note(&self, note: (PathBuf, Vec<u8>)) {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).note = Some(note);
     }
 
     /// Events dropped so far.
@@ -186,6 +205,11 @@ impl Writer {
             let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
             if let Some(fix) = news.fix {
                 lock(&self.outbox).clock_was_set(fix);
+            }
+            if let Some((path, content)) = news.note
+                && let Err(error) = write_note(&path, &content)
+            {
+                tracing::error!("{}: cannot be noted: {error}", path.display());
             }
             if let Some(bounds) = news.bounds {
                 lock(&self.outbox).configure(bounds);
