@@ -160,6 +160,8 @@ impl Disk {
         // Frames that are in the one before are not recorded twice.
         let after = self.open.as_ref().map_or(0, |open| open.next);
         self.close();
+        // What comes from here on is told again, before the file is made.
+        self.ends.shared.recording.store(true, Ordering::Relaxed);
         if let Err(reason) = self.begin(trigger, (from_ns, end_ns), after) {
             tracing::error!("no recording for {}: {reason}", trigger.name);
             let about = about_of(trigger, name(trigger), &self.ends.identity.vehicle);
@@ -202,11 +204,13 @@ impl Disk {
         let begun = growing.comment(&lines, &mut self.encoder);
         let (start_ns, synced) = (from_ns, Instant::now());
         self.open = Some(Open { growing, next: first, before: None, start_ns, end_ns, sealed: false, synced });
-        self.ends.shared.recording.store(true, Ordering::Relaxed);
-        let begun = begun.and_then(|()| self.write());
-        let begun = begun.and_then(|_| self.open.as_ref().map_or(Ok(()), |open| open.growing.sync()));
-        match begun.and_then(|()| self.store.sync()) {
-            Ok(()) => {
+        let begun = begun.and_then(|()| self.write()).and_then(|ended| {
+            self.open.as_ref().map_or(Ok(()), |open| open.growing.sync())?;
+            self.store.sync()?;
+            Ok(ended)
+        });
+        match begun {
+            Ok(ended) => {
                 if let Some(open) = &self.open {
                     tracing::info!(
                         "recording {}: {} frames of before are on the disk",
@@ -214,6 +218,9 @@ impl Disk {
                         open.growing.about.frames
                     );
                     self.tell(&open.growing.about, RecordingState::Started, None);
+                }
+                if ended {
+                    self.seal(None);
                 }
             }
             Err(error) => self.seal(Some(error.to_string())),
