@@ -21,6 +21,7 @@
 //! # dbc can0 powertrain.dbc sha256 9c1e…
 //! # model demo-vehicle 3 sha256 41d0…
 //! # trigger 1763899200123456789 crash critical frame 81233
+//! # campaign cold-start
 //! # score profile 0.931
 //! ```
 //!

@@ -10,6 +10,8 @@
 //!         ─▶ writer commits and ends ─▶ uplink drains until its deadline ─▶ outbox closed
 //! ```
 //!
+//! With a flight recorder there are two threads more, which get each frame as the engine does ([`crate::recorder`]).
+//!
 //! The engine never waits for the disk or the network. When the queue is full, a recording waits;
 //! a live bus cannot, so the event is dropped, counted by class, and explained by a gap event.
 //!
