@@ -20,9 +20,10 @@ use crate::uplink::Waker;
 
 /// While something is being recorded, the disk is made to take it this often.
 const SYNC: Duration = Duration::from_millis(250);
-/// How often it is looked what has become of pieces that were sent; and when there are none.
-const STEP: Duration = Duration::from_secs(1);
+/// Nothing is waited for.
 const IDLE: Duration = Duration::from_secs(3600);
+/// A directory that cannot be used is tried again this often, and whenever there is something to be recorded.
+const REOPEN: Duration = Duration::from_secs(60);
 /// Conditions that a recording names, at most.
 const MAX_TRIGGERS: usize = 64;
 const SET_BACK: &str = "the clock was set back";
@@ -91,11 +92,10 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn open(config: &RecorderConfig, settings: &Settings, ends: Ends) -> Result<Self, StoreError> {
-        let (store, mended, lost) = Store::open(&config.dir)?;
-        let this = Self {
+        let mut this = Self {
             ends,
             terms: Terms::of(settings),
-            store,
+            store: Store::new(&config.dir),
             open: None,
             upload: Upload::new(),
             encoder: Encoder::new(),
@@ -103,23 +103,41 @@ impl Disk {
             now_ns: 0,
             day: (0, 0),
         };
+        match this.reopen() {
+            // The disk may come back; another process that has it is a mistake in the configuration.
+            Err(error @ StoreError::Io { .. }) => {
+                tracing::error!("{error}; until it can be used, nothing is recorded");
+                Ok(this)
+            }
+            opened => opened.map(|()| this),
+        }
+    }
+
+    /// Opens the directory, and tells of what was found in it.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        let opened = self.store.open();
+        self.ends.shared.closed.store(opened.is_err(), Ordering::Relaxed);
+        let (mended, lost) = opened?;
         for about in &mended {
             tracing::info!("recording {}: finished as the power cut left it, {} frames", about.id, about.frames);
-            this.tell(about, RecordingState::Finished, Some("cut by a power failure".to_owned()));
+            self.tell(about, RecordingState::Finished, Some("cut by a power failure".to_owned()));
         }
         for id in lost {
             tracing::warn!("recording {id}: nothing of it had reached the disk");
         }
-        Ok(this)
+        Ok(())
     }
 
     /// Until the press has ended.
     pub(super) fn run(mut self) {
         loop {
             let open = self.open.as_ref().map(|open| open.growing.about.id.as_str());
-            let works =
-                self.terms.bounds.upload && self.upload.has_work(&self.store, open, &self.ends.identity.vehicle);
-            match self.ends.ordered.recv_timeout(if works { STEP } else { IDLE }) {
+            let look = self.upload.look(&self.store, open, &self.ends.identity.vehicle);
+            let look = look.filter(|_| self.terms.bounds.upload);
+            let idle = if self.store.is_open() { IDLE } else { REOPEN };
+            let ordered = self.ends.ordered.recv_timeout(look.unwrap_or(idle));
+            let in_time = ordered.is_ok();
+            match ordered {
                 Ok(Order::Trigger(trigger)) => self.trigger(&trigger),
                 Ok(Order::More) => self.more(),
                 Ok(Order::Change(terms)) => {
@@ -127,11 +145,18 @@ impl Disk {
                     self.close();
                     self.terms = terms;
                 }
+                Err(RecvTimeoutError::Timeout) if !self.store.is_open() => {
+                    if self.reopen().is_ok() {
+                        tracing::info!("recordings: the directory can be used now");
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if works {
-                self.send();
+            match look {
+                None => self.upload.look_soon(),
+                Some(_) if !self.send() && !in_time => self.upload.looked_in_vain(),
+                Some(_) => {}
             }
         }
         // What has come since is in the ring; then it ends where the frames do.
@@ -194,6 +219,9 @@ impl Disk {
             outbox.and_then(|outbox| outbox.identity().cloned())
         };
         self.ends.identity = identity.unwrap_or(self.ends.identity.clone());
+        if !self.store.is_open() {
+            self.reopen().map_err(|error| error.to_string())?;
+        }
         let first = self.ring().first_from(from_ns).max(after);
         let bytes = self.ring().bytes_from(first);
         self.room(bytes, trigger.class)?;
@@ -232,7 +260,8 @@ impl Disk {
     fn room(&mut self, bytes: u64, class: Class) -> Result<(), String> {
         let day = self.now_ns / DAY_NS;
         if self.day.0 != day {
-            self.day = (day, 0);
+            // What was written before a restart counts as well, as far as it is still there.
+            self.day = (day, self.store.bytes_since(day * DAY_NS));
         }
         let Bounds { quota_bytes, write_per_day, .. } = self.terms.bounds;
         if self.day.1 + bytes > write_per_day && class > Class::Critical {
@@ -364,13 +393,13 @@ impl Disk {
         self.ends.shared.recording.store(false, Ordering::Relaxed);
     }
 
-    /// Gives the next pieces to the outbox, if it is free.
-    fn send(&mut self) {
-        let Some((outbox, waker)) = self.ends.outside.clone() else { return };
+    /// Gives the next pieces to the outbox, if it is free; whether something has changed.
+    fn send(&mut self) -> bool {
+        let Some((outbox, waker)) = self.ends.outside.clone() else { return false };
         let mut outbox = match outbox.try_lock() {
             Ok(outbox) => outbox,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return true,
         };
         if let Some(identity) = outbox.identity() {
             self.ends.identity = identity.clone();
@@ -378,10 +407,12 @@ impl Disk {
         let moment = if self.ends.is_live { clock::moment() } else { Moment::from(self.now_ns) };
         let open = self.open.as_ref().map(|open| open.growing.about.id.as_str());
         let about = (moment, self.terms.regions.as_ref());
-        if self.upload.step(&mut self.store, &mut *outbox, open, &self.ends.identity.vehicle, about) {
-            drop(outbox);
+        let given = self.upload.step(&mut self.store, &mut *outbox, open, &self.ends.identity.vehicle, about);
+        drop(outbox);
+        if given {
             waker.notify();
         }
+        given
     }
 
     fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {

@@ -29,7 +29,8 @@
 //! finished, and tells its size and digest and how much of it has been sent.
 //!
 //! **Recovery.** A file without its `ID.json` was cut by a power failure: what is behind its last whole member is cut off,
-//! and it is finished as it is.
+//! and it is finished as it is. A directory that cannot be used is tried again at each trigger and once a minute; triggers until then
+//! are told as refused.
 //!
 //! **Bounds.** The ring has its bytes and seconds, a recording its length, the directory its quota, the disk a number of bytes a day.
 //! What makes room is told by events; what of it was not sent yet goes last, and the least important class first.
@@ -146,6 +147,8 @@ struct Shared {
     missed: AtomicU64,
     /// Triggers that led to nothing, as the disk did not keep up.
     refused: AtomicU64,
+    /// The directory cannot be used.
+    closed: AtomicBool,
 }
 
 /// The engine's end.
@@ -176,7 +179,7 @@ impl std::fmt::Debug for Item {
 /// Why there is no recorder.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
-    /// The directory cannot be used.
+    /// Another process has the directory.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no thread for it.
@@ -185,11 +188,12 @@ pub enum RecorderError {
 }
 
 impl Recorder {
-    /// Opens the directory, finishes what a power cut has left unfinished, and takes all memory. A source that is not live is held
+    /// Opens the directory, finishes what a power cut has left unfinished, and takes all memory. A directory that the system
+    /// refuses is tried again ([`Self::is_closed`]). A source that is not live is held
     /// up rather than recorded with holes. Without an outbox, nothing is sent.
     ///
     /// # Errors
-    /// When the directory cannot be used, or there are no threads.
+    /// When another process has the directory, or there are no threads.
     pub fn start(
         config: &RecorderConfig,
         settings: Settings,
@@ -370,6 +374,11 @@ impl Recorder {
     /// Frames that did not get into the ring, and triggers that led to nothing.
     pub fn dropped(&self) -> [u64; 2] {
         [&self.shared.missed, &self.shared.refused].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Whether the directory cannot be used, so that nothing is recorded.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
     }
 
     /// Writes what is there and finishes what is being recorded. Gives what there is to tell.

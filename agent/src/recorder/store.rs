@@ -85,16 +85,27 @@ fn read_about(path: &Path) -> Option<About> {
 #[derive(Debug)]
 pub(super) struct Store {
     dir: PathBuf,
-    /// Held for as long as this lives.
-    _lock: File,
+    /// Held for as long as this lives; `None`: it could not be opened yet.
+    lock: Option<File>,
     /// Finished ones, the earliest first.
     pub(super) all: Vec<About>,
 }
 
 impl Store {
+    /// Not open yet.
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.into(), lock: None, all: Vec::new() }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// Locks the directory, and finishes what is unfinished. Gives those, and names of files of which nothing could be read;
     /// they are gone.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Vec<About>, Vec<String>), StoreError> {
+    pub(super) fn open(&mut self) -> Result<(Vec<About>, Vec<String>), StoreError> {
+        let dir = self.dir.clone();
+        let dir = dir.as_path();
         let failed = |source| StoreError::Io { path: dir.into(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         // Its own name is on the disk; where that cannot be, it has been for long.
@@ -107,21 +118,20 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: dir.into() }),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        let mut this = Self { dir: dir.into(), _lock: lock, all: Vec::new() };
-        let (mut mended, mut lost) = (Vec::new(), Vec::new());
+        let (mut all, mut mended, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for Listed { path, about } in list(dir)? {
             let size = fs::metadata(&path).map_or(0, |meta| meta.len());
             match about {
-                Some(about) if about.bytes == size => this.all.push(about),
+                Some(about) if about.bytes == size => all.push(about),
                 // Not ours to finish if its size is another than was noted: what is whole of it is.
-                _ => match this.mend(&path) {
+                _ => match self.mend(&path) {
                     Ok(Some(about)) => {
                         mended.push(about.clone());
-                        this.all.push(about);
+                        all.push(about);
                     }
                     Ok(None) if size < LEAST && begun_by_us(&path) => {
                         let id = name_of(&path).unwrap_or_default();
-                        this.remove_files(&id);
+                        self.remove_files(&id);
                         lost.push(id);
                     }
                     Ok(None) => tracing::warn!("{} is no recording of outrider; it is left alone", path.display()),
@@ -130,8 +140,9 @@ impl Store {
                 },
             }
         }
-        this.all.sort_by_key(|about| about.from);
-        Ok((this, mended, lost))
+        all.sort_by_key(|about| about.from);
+        (self.lock, self.all) = (Some(lock), all);
+        Ok((mended, lost))
     }
 
     /// Cuts off what is not whole, and notes what is. `None`: nothing is.
@@ -162,6 +173,11 @@ impl Store {
     /// Bytes of all finished recordings.
     pub(super) fn bytes(&self) -> u64 {
         self.all.iter().map(|about| about.bytes).sum()
+    }
+
+    /// Bytes of those that end at `time_ns` or later.
+    pub(super) fn bytes_since(&self, time_ns: u64) -> u64 {
+        self.all.iter().filter(|about| about.to >= time_ns).map(|about| about.bytes).sum()
     }
 
     /// Makes room for `bytes` more of a recording of `class`, with at most `quota` in all. Gives what had to go; what has

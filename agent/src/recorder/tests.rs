@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use can_decoders::log::{LogReader, Options};
 use can_decoders::{BusId, CanId, Database, FrameKind, Plan};
-use proptest::prelude::*;
 
-use super::assemble::{Assembled, Assembler};
 use super::*;
 use crate::engine::{Bus, Catalog, MessageId};
 use crate::event::{Body, Recording, RecordingState};
 use crate::memory_outbox::MemoryOutbox;
+
+#[path = "bounds_tests.rs"]
+mod bounds;
+#[path = "upload_tests.rs"]
+mod uploads;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
@@ -263,52 +266,6 @@ fn a_power_cut_leaves_the_seconds_before() {
     assert!(dir.path().join("mine.log.gz").exists(), "what is not ours stays");
 }
 
-#[test]
-fn what_makes_room_is_told_and_the_important_stays() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut settings = settings();
-    settings.bounds.quota_bytes = 80_000;
-    settings.bounds.upload = false;
-    let mut fed = Fed::new(dir.path(), settings);
-    fed.drive(1000);
-    for (n, class) in [Class::Critical, Class::Alert, Class::Alert, Class::Status, Class::Alert].into_iter().enumerate()
-    {
-        fed.trigger(&format!("n{n}"), class, 1, 2);
-        fed.drive(16_000);
-    }
-    let quiet = |events: &[Recording]| -> Vec<(RecordingState, String)> {
-        events.iter().map(|event| (event.state, event.triggers[0].to_string())).collect()
-    };
-    let listed = || -> Vec<String> {
-        list(dir.path()).unwrap().iter().map(|one| one.about.as_ref().unwrap().triggers[0].to_string()).collect()
-    };
-    let bytes: u64 = list(dir.path()).unwrap().iter().map(|one| one.about.as_ref().unwrap().bytes).sum();
-    assert!(bytes <= 80_000, "{bytes}");
-    let (events, _) = fed.finish();
-    let evicted: Vec<String> = quiet(&events)
-        .into_iter()
-        .filter(|(state, _)| *state == RecordingState::Evicted)
-        .map(|(_, name)| name)
-        .collect();
-    assert!(!evicted.is_empty(), "{:?}", quiet(&events));
-    assert!(listed().contains(&"n0".to_owned()), "the critical one stays: {:?}", listed());
-    assert!(evicted[0] == "n3" || evicted[0] == "n1", "the least important first, then the earliest: {evicted:?}");
-}
-
-#[test]
-fn a_day_has_its_bytes_and_class_critical_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut settings = settings();
-    settings.bounds.write_per_day = 40_000;
-    let mut fed = Fed::new(dir.path(), settings);
-    fed.drive(10_000);
-    fed.trigger("big", Class::Alert, 9, 0);
-    let refused = fed.wait(RecordingState::Refused);
-    assert_eq!(refused.reason.as_deref(), Some("recorder.write_mib_per_day is used up"));
-    fed.trigger("crash", Class::Critical, 9, 0);
-    fed.wait(RecordingState::Started);
-}
-
 /// The clock is set back by an hour: what was before is of no use, and what comes is recorded.
 #[test]
 fn a_clock_that_is_set_back_does_not_keep_it_from_recording() {
@@ -408,122 +365,4 @@ fn frames_of_hidden_messages_are_left_out() {
     let (_, mut all) = fed.finish();
     all.retain(|frame| frame.bus != BusId(0) || frame.id != CanId::standard(0x100).unwrap());
     assert_eq!(frames(&dir.path().join(format!("{}.log.gz", started.id))), all);
-}
-
-/// The gateway takes some of the pieces each time, and the agent is started anew in between.
-#[test]
-fn pieces_are_sent_on_after_a_restart_and_put_together() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut fed = Fed::new(dir.path(), settings());
-    fed.drive(10_000);
-    for _ in 0..40 {
-        fed.trigger("crash", Class::Critical, 9, 9);
-        fed.drive(8_000);
-    }
-    let (events, _) = fed.finish();
-    let digests: HashSet<String> = events.iter().filter_map(|event| event.digest.clone()).collect();
-    assert!(!digests.is_empty());
-    let mut received: Vec<Vec<u8>> = Vec::new();
-    for _ in 0..30 {
-        let mut outbox = MemoryOutbox::new(1);
-        outbox.next_seq = received.len() as u64 + 1;
-        let fed = Fed::with(dir.path(), settings(), outbox);
-        // One window, and the beginning of the next.
-        for rounds in 0..2 {
-            let end = Instant::now() + Duration::from_secs(4);
-            while fed.outbox.lock().unwrap().is_empty() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let mut outbox = fed.outbox.lock().unwrap();
-            let mut after = 0;
-            while let Some(batch) = outbox.read(Class::Bulk, after).unwrap() {
-                after = batch.first_seq;
-                received.push(batch.payload.clone());
-                if rounds == 0 || !received.len().is_multiple_of(3) {
-                    outbox.ack(Class::Bulk, batch.first_seq).unwrap();
-                }
-            }
-        }
-        drop(fed.finish());
-        if list(dir.path())
-            .unwrap()
-            .iter()
-            .all(|one| one.about.as_ref().unwrap().sent == one.about.as_ref().unwrap().chunks())
-        {
-            break;
-        }
-    }
-    let sent: Vec<_> = list(dir.path()).unwrap().into_iter().map(|one| one.about.unwrap()).collect();
-    assert!(sent.iter().all(|about| about.sent == about.chunks()), "{sent:?}");
-    assert!(sent.iter().any(|about| about.chunks() > 40), "more than a window");
-
-    let out = tempfile::tempdir().unwrap();
-    let mut assembler = Assembler::new(out.path());
-    received.iter().rev().for_each(|payload| assembler.read("bulk", &payload[..]).unwrap());
-    let outcome = assembler.finish().unwrap();
-    assert_eq!(outcome.len(), sent.len());
-    for ((vehicle, id, assembled), about) in outcome.iter().zip(&sent) {
-        let Assembled::Complete(path) = assembled else { panic!("{assembled:?}") };
-        assert_eq!((&**vehicle, id), ("v1", &about.id));
-        assert_eq!(std::fs::read(path).unwrap(), std::fs::read(dir.path().join(format!("{id}.log.gz"))).unwrap());
-    }
-
-    // As JSON lines, and without some.
-    let mut assembler = Assembler::new(out.path());
-    let json: Vec<String> = received
-        .iter()
-        .map(|payload| {
-            let value: serde_cbor::Value = serde_cbor::from_slice(payload).unwrap();
-            json_of(&value)
-        })
-        .filter(|line| !["\"index\":3,", "\"index\":4,", "\"index\":9,"].iter().any(|part| line.contains(part)))
-        .collect();
-    assembler.read("bulk", json.join("\n").as_bytes()).unwrap();
-    let largest = sent.iter().max_by_key(|about| about.bytes).unwrap();
-    let outcome = assembler.finish().unwrap();
-    let (.., of_largest) = outcome.iter().find(|(_, id, _)| *id == largest.id).unwrap();
-    assert_eq!(*of_largest, Assembled::Missing(vec![(3, 4), (9, 9)], largest.chunks()));
-}
-
-/// As gateways get it that ask for JSON.
-fn json_of(value: &serde_cbor::Value) -> String {
-    use serde_cbor::Value;
-    match value {
-        Value::Bytes(bytes) => format!("\"{}\"", crate::event::base64url(bytes)),
-        Value::Text(text) => format!("{text:?}"),
-        Value::Integer(n) => n.to_string(),
-        Value::Map(entries) => {
-            let entries: Vec<String> =
-                entries.iter().map(|(key, value)| format!("{}:{}", json_of(key), json_of(value))).collect();
-            format!("{{{}}}", entries.join(","))
-        }
-        Value::Array(values) => format!("[{}]", values.iter().map(json_of).collect::<Vec<_>>().join(",")),
-        _ => "null".to_owned(),
-    }
-}
-
-proptest! {
-    /// Pieces come from outside.
-    #[test]
-    fn no_piece_does_harm(
-        pieces in proptest::collection::vec((0_u32..5, 0_u32..5, "[.a/]{0,4}", proptest::collection::vec(any::<u8>(), 0..9)), 0..20),
-        noise in proptest::collection::vec(any::<u8>(), 0..200),
-    ) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("a/b");
-        let mut assembler = Assembler::new(&root);
-        for (index, of, name, data) in pieces {
-            let body = crate::event::RecordingChunk { id: name.into(), of, data, index, digest: "00ff".repeat(16).into() };
-            let event = Event::new(1, Class::Bulk, Body::RecordingChunk(body));
-            let mut bytes = Vec::new();
-            event.encode(&Identity { vehicle: "v".into(), boot: "b".into() }, 1, &mut bytes).unwrap();
-            assembler.read("pieces", &bytes[..]).unwrap();
-        }
-        let _ = assembler.read("noise", &noise[..]);
-        for (.., outcome) in assembler.finish().unwrap() {
-            prop_assert!(!matches!(outcome, Assembled::Complete(_)), "nothing has that digest");
-        }
-        let outside = std::fs::read_dir(dir.path()).unwrap().count();
-        prop_assert!(outside <= 1, "nothing but what leads to {}", root.display());
-    }
 }

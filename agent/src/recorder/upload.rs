@@ -17,6 +17,8 @@ use crate::outbox::Outbox;
 pub const CHUNK: usize = 12 << 10;
 /// Pieces in the outbox at one time.
 const WINDOW: u32 = 32;
+/// How often it is looked what has become of them; less and less often while nothing changes, as without a gateway.
+const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
 /// When the outbox has dropped something, it is waited so long before the same is tried, at first and at last.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1200));
 
@@ -26,6 +28,8 @@ struct Window {
     id: String,
     /// Pieces up to here.
     end: u32,
+    /// Number of the last one.
+    last_seq: u64,
     /// What the outbox had lost before.
     lost: u64,
 }
@@ -36,17 +40,29 @@ pub(super) struct Upload {
     window: Option<Window>,
     not_before: Option<Instant>,
     pause: Duration,
+    look: Duration,
 }
 
 impl Upload {
     pub(super) fn new() -> Self {
-        Self { window: None, not_before: None, pause: AGAIN.0 }
+        Self { window: None, not_before: None, pause: AGAIN.0, look: LOOK.0 }
     }
 
-    /// Whether it is worth to look again soon. `open`: a recording that may still go on, and has to wait; `vehicle`: whose
-    /// recordings are sent. One that was made under another name would tie both together.
-    pub(super) fn has_work(&self, store: &Store, open: Option<&str>, vehicle: &str) -> bool {
-        self.window.is_some() || self.next(store, open, vehicle).is_some()
+    /// When to look again, if there is something to be sent. `open`: a recording that may still go on, and has to wait;
+    /// `vehicle`: whose recordings are sent. One that was made under another name would tie both together.
+    pub(super) fn look(&self, store: &Store, open: Option<&str>, vehicle: &str) -> Option<Duration> {
+        let works = self.window.is_some() || self.next(store, open, vehicle).is_some();
+        works.then_some(self.look)
+    }
+
+    /// There was nothing to be sent: what comes does not wait long.
+    pub(super) fn look_soon(&mut self) {
+        self.look = LOOK.0;
+    }
+
+    /// It was time to look, and nothing had changed.
+    pub(super) fn looked_in_vain(&mut self) {
+        self.look = (self.look * 2).min(LOOK.1);
     }
 
     /// Looks what has become of the pieces that were given, and gives the next. True: there is something new in the outbox.
@@ -60,9 +76,10 @@ impl Upload {
     ) -> bool {
         let stat = outbox.stat();
         if let Some(window) = &self.window {
-            if stat.events[Class::Bulk.rank()] > 0 {
+            if stat.events[Class::Bulk.rank()] > 0 && waits(outbox, window.last_seq) {
                 return false;
             }
+            self.look = LOOK.0;
             if stat.lost == window.lost {
                 self.pause = AGAIN.0;
                 if let Err(error) = store.sent(&window.id, window.end) {
@@ -77,14 +94,10 @@ impl Upload {
         if self.not_before.is_some_and(|time| Instant::now() < time) {
             return false;
         }
-        // What else is bulk goes first.
-        if stat.events[Class::Bulk.rank()] > 0 {
-            return false;
-        }
         let Some(about) = self.next(store, open, vehicle) else { return false };
         let (id, end) = (about.id.clone(), about.chunks().min(about.sent.saturating_add(WINDOW)));
         match give(store, about, end, outbox, moment, regions) {
-            Ok(()) => self.window = Some(Window { id, end, lost: stat.lost }),
+            Ok(last_seq) => self.window = Some(Window { id, end, last_seq, lost: stat.lost }),
             Err(error) => {
                 tracing::error!("recording {id} cannot be sent: {error}; it is tried again");
                 self.wait();
@@ -108,6 +121,15 @@ impl Upload {
     }
 }
 
+/// Whether the outbox still has what was given to it up to this number. What else is bulk may come all the time.
+fn waits(outbox: &mut dyn Outbox, last_seq: u64) -> bool {
+    match outbox.read(Class::Bulk, 0) {
+        Ok(Some(first)) => first.first_seq <= last_seq,
+        Ok(None) | Err(_) => true,
+    }
+}
+
+/// The number of the last piece.
 fn give(
     store: &Store,
     about: &About,
@@ -115,8 +137,9 @@ fn give(
     outbox: &mut dyn Outbox,
     moment: Moment,
     regions: Option<&Regions>,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<u64, Box<dyn std::error::Error>> {
     let file = File::open(store.path(&about.id))?;
+    let mut last_seq = 0;
     for index in about.sent..end {
         let at = u64::from(index) * CHUNK as u64;
         let length = usize::try_from(about.bytes - at).unwrap_or(CHUNK).min(CHUNK);
@@ -125,7 +148,8 @@ fn give(
         let (id, digest) = (about.id.as_str().into(), about.digest.as_str().into());
         let body = Body::RecordingChunk(RecordingChunk { id, of: about.chunks(), data, index, digest });
         let event = Event { clock: moment.clock, ..Event::new(moment.time_ns, Class::Bulk, body) };
-        outbox.append(&Event { regions: regions.cloned(), campaign: about.campaign.clone(), ..event })?;
+        last_seq = outbox.append(&Event { regions: regions.cloned(), campaign: about.campaign.clone(), ..event })?;
     }
-    Ok(outbox.commit()?)
+    outbox.commit()?;
+    Ok(last_seq)
 }

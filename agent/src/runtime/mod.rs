@@ -42,7 +42,7 @@ use crate::engine::Engine;
 use crate::event::{Event, Identity};
 use crate::outbox::{Outbox, OutboxError, OutboxStat};
 use crate::privacy::Privacy;
-use crate::recorder::{Recorder, RecorderConfig, RecorderError, Settings, StoreError};
+use crate::recorder::{Recorder, RecorderConfig, RecorderError, Settings};
 use crate::source::{Source, SourceError};
 use crate::uplink::{GatewayError, LinkSnapshot, Monitors, UplinkConfig, Waker};
 pub use accounts::Accounts;
@@ -216,14 +216,7 @@ fn start(parts: &mut Parts) -> Result<Started, RunError> {
         None => None,
         Some((config, settings)) => {
             let outside = Some((parts.outbox.clone(), waker.clone()));
-            match Recorder::start(&config, settings, parts.identity.clone(), outside, is_live) {
-                // The outbox goes on without its disk, too.
-                Err(RecorderError::Store(error @ StoreError::Io { .. })) => {
-                    tracing::error!("nothing is recorded: {error}");
-                    None
-                }
-                started => Some(started?),
-            }
+            Some(Recorder::start(&config, settings, parts.identity.clone(), outside, is_live)?)
         }
     };
     let listeners_dropped = parts.notifier.as_ref().map(Notifier::dropped).unwrap_or_default();

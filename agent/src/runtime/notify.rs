@@ -24,7 +24,10 @@ const MODE: u32 = 0o660;
 
 /// The socket cannot be made. Its place has to be mended.
 #[derive(Debug, Error)]
-#[error("[notify] socket {path}: {source}")]
+#[error("[notify] socket {path}: {source}{}", match source.kind() {
+    ErrorKind::AddrInUse => "; another agent listens there, or it is a file: stop that agent, or name another place",
+    _ => "",
+})]
 pub struct NotifyError {
     path: PathBuf,
     source: std::io::Error,
@@ -196,7 +199,8 @@ mod tests {
         let path = dir.path().join("n.sock");
         drop(UnixListener::bind(&path).unwrap());
         let first = Notifier::open(&path).unwrap();
-        assert!(Notifier::open(&path).unwrap_err().to_string().contains("n.sock: Address already in use"));
+        let error = Notifier::open(&path).unwrap_err().to_string();
+        assert!(error.contains("n.sock: Address already in use") && error.contains("another agent listens"), "{error}");
         drop(first);
         assert!(!path.exists());
         std::fs::write(&path, "mine").unwrap();

@@ -53,7 +53,7 @@ pub(super) struct Shell {
     /// Time of the first frame; 0 before it.
     pub(super) first_ns: u64,
     /// The counters in the last event, and when that was.
-    told: [u64; 10],
+    told: [u64; 11],
     told_ns: u64,
     /// When the counters were told, be they the same.
     told_all_ns: u64,
@@ -101,7 +101,7 @@ impl Shell {
             events: 0,
             frames: 0,
             first_ns: 0,
-            told: [0; 10],
+            told: [0; 11],
             told_ns: 0,
             told_all_ns: 0,
         }
@@ -109,7 +109,7 @@ impl Shell {
 
     /// An event of the agent itself, with its counters.
     pub(super) fn tell(&mut self, state: &'static str, bad_lines: u64, now_ns: u64) -> Event {
-        const NAMES: [&str; 10] = [
+        const NAMES: [&str; 11] = [
             "bad_lines",
             "disk_refuses",
             "disk_written_kib",
@@ -118,6 +118,7 @@ impl Shell {
             "link_unclaimed",
             "listeners_dropped",
             "queue_overflow",
+            "recorder_closed",
             "recorder_missed",
             "recorder_refused",
         ];
@@ -142,7 +143,7 @@ impl Shell {
         Event::new(now_ns, Class::Status, body)
     }
 
-    fn counters(&mut self, bad_lines: u64) -> [u64; 10] {
+    fn counters(&mut self, bad_lines: u64) -> [u64; 11] {
         // The engine does not wait for the disk: while that is busy, it is told as it was.
         if let Ok(outbox) = self.outbox.try_lock() {
             let stat = outbox.stat();
@@ -152,7 +153,8 @@ impl Shell {
         let listeners = self.listeners_dropped.load(Ordering::Relaxed);
         let overflowed = self.queue.overflowed();
         let [missed, not_made] = self.recorder.as_ref().map(Recorder::dropped).unwrap_or_default();
-        [bad_lines, refuses, written, deferred, rejected, unclaimed, listeners, overflowed, missed, not_made]
+        let closed = u64::from(self.recorder.as_ref().is_some_and(Recorder::is_closed));
+        [bad_lines, refuses, written, deferred, rejected, unclaimed, listeners, overflowed, closed, missed, not_made]
     }
 
     fn show(&self) {
