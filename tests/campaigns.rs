@@ -4,6 +4,8 @@
 
 #[path = "support/agent.rs"]
 mod agent;
+#[path = "support/demo_vehicle.rs"]
+mod demo_vehicle;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 #[path = "support/schema.rs"]
@@ -12,12 +14,9 @@ mod schema;
 use std::path::{Path, PathBuf};
 
 use agent::{Agent, Arrival, Recorder, arg, run, split, texts};
-use can_decoders::log::LogWriter;
+use demo_vehicle::drive;
 use mosquitto::{Mosquitto, wait_until};
-use outrider::source::sim::{SimConfig, Simulation};
 use serde_json::Value;
-
-const START_NS: u64 = 1_700_000_000_000_000_000;
 
 /// Of another year than the recording.
 const BRAKES: &str = r#"
@@ -49,20 +48,13 @@ signals = ["EngineData1.*"]
 period_ms = 1000
 "#;
 
+/// Both campaigns beside a configuration, which names them as it likes.
 fn config(dir: &Path, what: &str) -> PathBuf {
-    let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc");
-    let text = format!(
-        "[vehicle]\nid = \"truck-7\"\n[[bus]]\nname = \"can0\"\ndbc = [{:?}]\n[[bus]]\nname = \"can1\"\ndbc = [{:?}]\n\
-         [[collect]]\nname = \"usual\"\nsignals = [\"VehicleSpeed\"]\nperiod_ms = 1000\n\
-         [recorder]\ndir = \"recordings\"\nseconds = 5\n{what}",
-        dbc.join("demo-powertrain.dbc"),
-        dbc.join("demo-body.dbc"),
-    );
     std::fs::write(dir.join("brakes.toml"), BRAKES).unwrap();
     std::fs::write(dir.join("engine.toml"), ENGINE).unwrap();
-    let path = dir.join("outrider.toml");
-    std::fs::write(&path, text).unwrap();
-    path
+    let usual = "[[collect]]\nname = \"usual\"\nsignals = [\"VehicleSpeed\"]\nperiod_ms = 1000\n\
+                 [recorder]\ndir = \"recordings\"\nseconds = 5\n";
+    demo_vehicle::config(dir, &format!("{usual}{what}"))
 }
 
 fn campaign_of(bytes: &[u8]) -> Value {
@@ -83,14 +75,7 @@ fn body(event: &Arrival) -> Value {
 fn a_campaign_is_tried_on_a_recording() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), "");
-    let log = dir.path().join("drive.log");
-    let mut writer = LogWriter::create(&log).unwrap();
-    let faults = ["crash@25+10".parse().unwrap()].into();
-    let vehicle = Simulation::new(SimConfig { seed: 5, start_ns: START_NS, faults }).unwrap();
-    for frame in vehicle.take_while(|frame| frame.time_ns < START_NS + 60_000_000_000) {
-        writer.write(Simulation::bus_names()[usize::from(frame.bus.0)], &frame).unwrap();
-    }
-    writer.finish().unwrap();
+    let log = drive(dir.path(), 5, 60, &["crash@25+10"]);
     let (brakes, engine) = (dir.path().join("brakes.toml"), dir.path().join("engine.toml"));
     let tried = |campaigns: &[&Path]| {
         let mut args = vec!["replay", arg(&log), "-c", arg(&config), "--format", "cbor"];

@@ -4,6 +4,8 @@
 
 #[path = "support/agent.rs"]
 mod agent;
+#[path = "support/demo_vehicle.rs"]
+mod demo_vehicle;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 #[path = "support/schema.rs"]
@@ -11,40 +13,13 @@ mod schema;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::{Agent, arg, ended, run, split, texts};
-use can_decoders::log::LogWriter;
-use outrider::source::sim::{SimConfig, Simulation};
+use demo_vehicle::{START_NS, config, drive};
 
-const START_NS: u64 = 1_700_000_000_000_000_000;
-
-/// Forty seconds in which a message is missing for a while, and then the car hits something.
-fn drive(dir: &Path) -> PathBuf {
-    let log = dir.join("drive.log");
-    let faults = ["missing:EngineData1@8+4", "crash@25+10"].map(|fault| fault.parse().unwrap()).into();
-    let mut writer = LogWriter::create(&log).unwrap();
-    let vehicle = Simulation::new(SimConfig { seed: 5, start_ns: START_NS, faults }).unwrap();
-    for frame in vehicle.take_while(|frame| frame.time_ns < START_NS + 40_000_000_000) {
-        writer.write(Simulation::bus_names()[usize::from(frame.bus.0)], &frame).unwrap();
-    }
-    writer.finish().unwrap();
-    log
-}
-
-fn config(dir: &Path, conditions: &str) -> PathBuf {
-    let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc");
-    let text = format!(
-        "[vehicle]\nid = \"truck-7\"\n\n[[bus]]\nname = \"can0\"\ndbc = [{:?}]\n\n[[bus]]\nname = \"can1\"\ndbc = [{:?}]\n\n\
-         [[collect]]\nname = \"slow\"\nsignals = [\"FrontAcceleration\"]\nperiod_ms = 5000\n\n{conditions}",
-        dbc.join("demo-powertrain.dbc"),
-        dbc.join("demo-body.dbc"),
-    );
-    let path = dir.join("conditions.toml");
-    std::fs::write(&path, text).unwrap();
-    path
-}
+/// A collection that a condition may hurry.
+const SLOW: &str = "[[collect]]\nname = \"slow\"\nsignals = [\"FrontAcceleration\"]\nperiod_ms = 5000\n";
 
 const CONDITIONS: &str = r#"
 [[condition]]
@@ -70,7 +45,9 @@ class = "status"
 #[test]
 fn conditions_act_when_they_are_meant_to() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, config) = (drive(dir.path()), config(dir.path(), CONDITIONS));
+    // A message is missing for a while, and then the car hits something.
+    let log = drive(dir.path(), 5, 40, &["missing:EngineData1@8+4", "crash@25+10"]);
+    let config = config(dir.path(), &format!("{SLOW}{CONDITIONS}"));
     let output = run(&["replay", arg(&log), "-c", arg(&config), "--format", "cbor"]);
     assert!(output.status.success(), "{}", texts(&output).1);
     assert_eq!(output.stdout, run(&["replay", arg(&log), "-c", arg(&config), "--format", "cbor"]).stdout);
@@ -118,7 +95,7 @@ fn check_tells_where_a_condition_is_wrong() {
         config(dir.path(), "[[condition]]\nname = \"a\"\nwhen = \"VehicleSpeed > 3.0 && EngineSpeed + 1 > 2.0\"\n");
     let (code, out, err) = ended(&run(&["check", "-c", arg(&config)]));
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    let place = format!("{}:19:45: condition \"a\": when: `+` takes two doubles", config.display());
+    let place = format!("{}:14:45: condition \"a\": when: `+` takes two doubles", config.display());
     assert!(err.contains(&place) && err.contains("write 1.0"), "{err}");
 }
 

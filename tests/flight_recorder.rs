@@ -5,16 +5,20 @@
 
 #[path = "support/agent.rs"]
 mod agent;
+#[path = "support/demo_vehicle.rs"]
+mod demo_vehicle;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 #[path = "support/schema.rs"]
 mod schema;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use agent::{Agent, Recorder, arg, ended, good, run, split, texts};
 use can_decoders::log::{LogReader, Options};
 use can_decoders::{Frame, FrameKind};
+use demo_vehicle::{START_NS, config, drive};
 use mosquitto::{Mosquitto, wait_until};
 use serde_json::Value;
 
@@ -41,18 +45,6 @@ class = "critical"
 snapshot = ["VehicleSpeed", "BeltDriver"]
 record = { before_s = 6, after_s = 4 }
 "#;
-
-fn config(dir: &Path, what: &str) -> PathBuf {
-    let dbc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../can-decoders/dbc");
-    let text = format!(
-        "[vehicle]\nid = \"truck-7\"\n\n[[bus]]\nname = \"can0\"\ndbc = [{:?}]\n\n[[bus]]\nname = \"can1\"\ndbc = [{:?}]\n{what}",
-        dbc.join("demo-powertrain.dbc"),
-        dbc.join("demo-body.dbc"),
-    );
-    let path = dir.join("outrider.toml");
-    std::fs::write(&path, text).unwrap();
-    path
-}
 
 fn frames(path: &Path) -> Vec<Frame> {
     let options = Options { buses: vec!["can0".to_owned(), "can1".to_owned()], ..Options::default() };
@@ -168,6 +160,81 @@ fn a_crash_reaches_the_desk_frame_by_frame_and_happens_again_there() {
     assert!(said.contains(": missing: pieces 1 of "), "{said}");
 }
 
+/// A recording of a model's anomaly, replayed: the model comes to the same score, and the condition acts at the same frame.
+#[test]
+fn a_model_comes_to_the_same_score_in_a_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = drive(dir.path(), 9101, 150, &["replay:VehicleSpeed@100+20"]);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo-vehicle");
+    let tables = format!(
+        "[source]\nkind = \"replay\"\nlog = \"drive.log\"\nspeed = 0\n[outbox]\ndir = \"outbox\"\n\
+         [recorder]\ndir = \"recordings\"\nseconds = 30\nmemory_kib = 16384\n[[model]]\ndir = {model:?}\n\
+         [[condition]]\nname = \"strange\"\nwhen = \"score('demo-vehicle') > 3.0 && VehicleSpeed > 1.0\"\n\
+         cooldown_ms = 60000\nrecord = {{ before_s = 25, after_s = 5 }}\n"
+    );
+    let config = config(dir.path(), &tables);
+    good(&run(&["run", "-c", arg(&config)]));
+    let acts = |log: &Path| {
+        let replayed = run(&["replay", arg(log), "-c", arg(&config), "--format", "cbor"]);
+        assert!(replayed.status.success(), "{}", texts(&replayed).1);
+        raised(&replayed.stdout)
+    };
+    let all = acts(&log);
+    let [(act_ns, act)] = &all[..] else { panic!("{all:?}") };
+    assert!((100..130).contains(&((act_ns - START_NS) / 1_000_000_000)), "{act}");
+
+    let path = std::fs::read_dir(dir.path().join("recordings")).unwrap().map(|entry| entry.unwrap().path());
+    let path = path.filter(|path| path.extension().is_some_and(|end| end == "gz")).collect::<Vec<_>>().pop().unwrap();
+    let live = score(&path);
+    assert!(live > 3.0, "{live}");
+    let again = acts(&path);
+    let [(again_ns, again)] = &again[..] else { panic!("{again:?}") };
+    assert_eq!((again_ns, &again["body"]["values"]), (act_ns, &act["body"]["values"]));
+
+    // Recorded once more, from the recording.
+    let second = tables.replace("drive.log", arg(&path)).replace("\"recordings\"", "\"copies\"");
+    let second = second.replace("\"outbox\"", "\"other\"");
+    good(&run(&["run", "-c", arg(&demo_vehicle::config(dir.path(), &second))]));
+    let copy = dir.path().join("copies").join(path.file_name().unwrap());
+    assert!((score(&copy) - live).abs() < 1e-6, "{live} and {}", score(&copy));
+
+    // What is recorded of the time before has to be enough for the model.
+    let short = tables.replace("before_s = 25", "before_s = 9");
+    let (code, _, err) = ended(&run(&["check", "-c", arg(&demo_vehicle::config(dir.path(), &short))]));
+    assert_eq!(code, Some(0));
+    assert!(err.contains("condition \"strange\" looks back 21 s, and its recording begins 9 s before"), "{err}");
+}
+
+/// The agent goes on without, and says so; so does what would have been recorded.
+#[test]
+fn a_directory_that_cannot_be_used_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    drive(dir.path(), 5, 30, &["crash@25+10"]);
+    let what = WHAT.replace("dir = \"recordings\"", "dir = \"drive.log/recordings\"");
+    let (_, what) = what.split_once("[outbox]").unwrap();
+    let tables = format!("[source]\nkind = \"replay\"\nlog = \"drive.log\"\nspeed = 0\n[outbox]{what}");
+    let (code, _, err) = ended(&run(&["run", "-c", arg(&config(dir.path(), &tables))]));
+    assert!(code == Some(0) && err.contains("drive.log/recordings: Not a directory"), "{err}");
+    let (events, _) = split(&run(&["outbox", "export", arg(&dir.path().join("outbox"))]).stdout);
+    let of = |kind: &str| {
+        let events = events.iter().filter(|(event, _)| event.kind == kind);
+        let bodies = events.map(|(event, _)| serde_cbor::value::from_value(event.body.clone()).unwrap());
+        bodies.collect::<Vec<Value>>()
+    };
+    assert_eq!(of("agent").pop().unwrap()["counters"]["recorder_closed"], 1);
+    let [recording] = &of("recording")[..] else { panic!("{:?}", of("recording")) };
+    assert_eq!((&recording["state"], &recording["triggers"][0]), (&"refused".into(), &"crash".into()));
+    assert!(recording["reason"].as_str().unwrap().contains("Not a directory"), "{recording}");
+}
+
+/// The model's score that a recording begins with.
+fn score(path: &Path) -> f64 {
+    let text = Command::new("zcat").arg(path).output().unwrap().stdout;
+    let text = String::from_utf8(text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("# score demo-vehicle "));
+    line.unwrap().parse().unwrap()
+}
+
 #[test]
 fn what_is_no_recording_is_told() {
     let dir = tempfile::tempdir().unwrap();
@@ -192,7 +259,7 @@ fn check_tells_what_is_wrong_with_a_recording() {
             "condition.record needs the table [recorder] with a dir",
         ),
         ("before_s = 6", "before_s = 11", "condition.record.before_s = 11: the recorder keeps 10 s"),
-        ("dir = \"recordings\"", "dir = \"outbox/recordings\"", "outrider.toml:22: recorder.dir lies in outbox.dir"),
+        ("dir = \"recordings\"", "dir = \"outbox/recordings\"", "outrider.toml:23: recorder.dir lies in outbox.dir"),
         ("seconds = 10", "seconds = 0", "recorder.seconds = 0: it must be from 1 to 600"),
         (
             "[recorder]",

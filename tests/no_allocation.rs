@@ -145,24 +145,13 @@ fn conditions(catalog: &Catalog) -> Vec<ConditionSpec> {
         let period_ns = text.contains("mean").then_some(SECOND / 10);
         let max_age_ns = SECOND;
         let when = compile(text, Scope { catalog, models: &models, period_ns, max_age_ns }).unwrap();
+        let until = compile("EngineSpeed < 900.0", Scope { catalog, models: &models, period_ns, max_age_ns }).unwrap();
         ConditionSpec {
-            name: i.to_string().into(),
             models: models.clone().into(),
-            snapshot: when.signals.clone(),
-            until: Some(
-                compile("EngineSpeed < 900.0", Scope { catalog, models: &models, period_ns, max_age_ns }).unwrap(),
-            ),
-            when,
+            until: Some(until),
             timing: Timing { hold_ns: 3600 * SECOND, ..Timing::default() },
             schedule: Schedule { times: vec![(0, 7 * 1440)], ..Schedule::default() },
-            period_ns,
-            max_age_ns,
-            priority: 50,
-            class: Class::Alert,
-            hurry: None,
-            notify: false,
-            campaign: None,
-            record: None,
+            ..ConditionSpec::new(i.to_string(), when, period_ns, max_age_ns)
         }
     };
     texts.iter().enumerate().map(spec).collect()

@@ -3,9 +3,8 @@
 //! seventy times a second.
 
 use outrider::condition::{Scope, compile};
-use outrider::engine::conditions::{ConditionSpec, Schedule, Timing};
+use outrider::engine::conditions::{ConditionSpec, Timing};
 use outrider::engine::{Catalog, SignalId};
-use outrider::event::Class;
 
 use crate::drive::Drive;
 
@@ -58,20 +57,8 @@ fn spec(catalog: &Catalog, i: usize, when: &str, until: Option<&str>) -> Conditi
     let when = compile(when);
     let hold_ns = if i.is_multiple_of(2) { 0 } else { 200_000_000 };
     ConditionSpec {
-        name: format!("condition-{i}").into(),
-        models: [].into(),
-        snapshot: when.signals.clone(),
-        when,
         until: until.map(compile),
         timing: Timing { hold_ns, cooldown_ns: 10_000_000_000, ..Timing::default() },
-        schedule: Schedule::default(),
-        period_ns: None,
-        max_age_ns,
-        priority: 50,
-        class: Class::Alert,
-        hurry: None,
-        notify: false,
-        campaign: None,
-        record: None,
+        ..ConditionSpec::new(format!("condition-{i}"), when, None, max_age_ns)
     }
 }

@@ -28,6 +28,8 @@
 //! What changes with time alone (`age`, and all with a window but `within` and `lasting`) is looked at on a grid and needs a period.
 
 mod check;
+mod functions;
+mod names;
 mod parse;
 
 use std::sync::Arc;

@@ -29,6 +29,8 @@ pub struct EngineConfig {
     pub campaigns: Vec<CampaignSpec>,
     /// What conditions call the models, in their order, and then the profile.
     pub model_names: Vec<Arc<str>>,
+    /// What of the time before models have to have seen, nanoseconds; of the profile it is not known.
+    pub warmups_ns: Vec<u64>,
     /// Health.
     pub health: HealthSpec,
 }

@@ -140,30 +140,27 @@ impl Maker<'_> {
             cooldown_ns: ns("cooldown_ms", &raw.cooldown_ms, 0)?.unwrap_or(0),
             per_hour: per_hour.map(|n| reader.in_range("condition.max_per_hour", n, 1..=3600)).transpose()?,
         };
+        let usual = ConditionSpec::new(name.as_str(), when, period_ns, max_age_ns);
         let class = match &raw.class {
             Some(class) if matches!(class.get_ref(), Class::Bulk | Class::Telemetry) => {
                 return Err(reader.error(class, "condition.class: it must be critical, alert or status"));
             }
             Some(class) => *class.get_ref(),
-            None => Class::Alert,
+            None => usual.class,
         };
-        let priority = raw.priority.as_ref();
+        let priority = raw.priority.as_ref().map(|n| reader.in_range("condition.priority", n, 0..=100)).transpose()?;
         Ok(ConditionSpec {
-            name: name.as_str().into(),
             models: models.into(),
-            snapshot: self.snapshot(&when)?,
-            when,
+            snapshot: self.snapshot(&usual.when)?,
             until,
             timing,
             schedule: self.schedule()?,
-            period_ns,
-            max_age_ns,
-            priority: priority.map_or(Ok(50), |n| reader.in_range("condition.priority", n, 0..=100))?,
+            priority: priority.unwrap_or(usual.priority),
             class,
             hurry: self.hurry()?,
-            campaign: None,
             record: self.record()?,
             notify: self.notify()?,
+            ..usual
         })
     }
 
@@ -290,7 +287,8 @@ impl Maker<'_> {
 /// Minutes of `06:30`, up to `24:00`.
 fn minute(text: &str) -> Option<u32> {
     let (hours, minutes) = text.split_once(':')?;
-    let two = |text: &str| (text.len() == 2).then(|| text.parse::<u32>().ok()).flatten();
+    let is_plain = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let two = |text: &str| if is_plain(text) { text.parse::<u32>().ok() } else { None };
     let minute = two(hours)? * 60 + two(minutes).filter(|minutes| *minutes < 60)?;
     (minute <= 1440).then_some(minute)
 }

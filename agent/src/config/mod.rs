@@ -5,67 +5,41 @@
 //! file. Secrets are never in the file itself, only the names of files that hold them.
 
 mod build;
+mod buses;
 mod campaign;
 mod condition;
 mod crash;
 mod gateway;
+mod outbox;
 mod privacy;
 mod raw;
+mod reader;
 mod recorder;
+mod source;
 mod validity;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use can_decoders::log::UtcOffset;
-use can_decoders::{Database, Plan};
-use serde::de::DeserializeOwned;
-use thiserror::Error;
 use toml::Spanned;
 
 pub use build::{EngineConfig, EngineError, Live};
+pub use buses::{load_catalog, load_databases};
 pub(crate) use gateway::url;
+pub use outbox::OutboxPlace;
+pub use reader::ConfigError;
+use reader::{Reader, read_text};
 pub use recorder::RecorderPlace;
+pub use source::SourceConfig;
 
-use crate::engine::{ANY_BUS, Bus, Catalog, CollectSpec, HealthSpec, Mode};
-use crate::event::Class;
+use crate::engine::{Catalog, CollectSpec, HealthSpec, Mode};
 use crate::model;
-use crate::outbox::{NETWORKS, OutboxConfig};
+use crate::outbox::NETWORKS;
 use crate::privacy::PrivacySpec;
-use crate::source::sim::ScheduledFault;
-use crate::source::socketcan::Listen;
 use crate::uplink::UplinkConfig;
 
 /// What conditions call the profile.
 const PROFILE: &str = "profile";
-/// Largest configuration file, bytes.
-const MAX_BYTES: u64 = 4 << 20;
-
-/// What is wrong with a configuration, where, and what to do. The file has to be mended.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// Something in the file is wrong.
-    #[error("{path}:{line}:{} {message}", column.map(|column| format!("{column}:")).unwrap_or_default())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Bytes of the line up to it, from 1, where it is a place in a text.
-        column: Option<usize>,
-        /// Key, what is wrong, and the remedy.
-        message: String,
-    },
-}
 
 /// A validated configuration.
 #[derive(Debug)]
@@ -88,118 +62,6 @@ pub struct Config {
     pub privacy: PrivacySpec,
     /// Things that are odd but usable, for the log.
     pub warnings: Vec<String>,
-}
-
-/// The outbox's directory and bounds.
-#[derive(Debug, Clone)]
-pub struct OutboxPlace {
-    /// Its directory.
-    pub dir: PathBuf,
-    /// Its bounds.
-    pub config: OutboxConfig,
-}
-
-/// Where frames come from.
-#[derive(Debug, Clone)]
-pub enum SourceConfig {
-    /// The CAN interfaces that the buses are named after.
-    SocketCan {
-        /// How each is listened to, by the buses' numbers.
-        listen: Vec<Listen>,
-    },
-    /// A recording.
-    Replay {
-        /// The file, `-` for standard input.
-        log: PathBuf,
-        /// Times faster than it was recorded; `None` as fast as possible.
-        speed: Option<f64>,
-        /// Count bad lines and go on.
-        tolerant: bool,
-        /// Where the recorder's clock was.
-        utc_offset: UtcOffset,
-    },
-    /// The simulated vehicle.
-    Sim {
-        /// Seed of the drive.
-        seed: u64,
-        /// Times faster than real; `None` as fast as possible.
-        speed: Option<f64>,
-        /// Ends after so much of the vehicle's time.
-        length: Option<Duration>,
-        /// Faults and when.
-        faults: Vec<ScheduledFault>,
-    },
-}
-
-/// Text of the file with what is needed to say where something is.
-struct Reader<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl Reader<'_> {
-    fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> ConfigError {
-        let before = self.text.get(..at.span().start).unwrap_or_default();
-        self.error_at_line(before.matches('\n').count() + 1, message)
-    }
-
-    fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        toml::from_str(self.text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = self.text.get(..start).unwrap_or_default().matches('\n').count() + 1;
-            self.error_at_line(line, error.message())
-        })
-    }
-
-    fn error_at_line(&self, line: usize, message: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid { path: self.path.into(), line, column: None, message: message.into() }
-    }
-
-    /// Something is wrong so many bytes into a text of the file.
-    fn error_inside(&self, text: &Spanned<String>, at: usize, message: impl Into<String>) -> ConfigError {
-        let written = self.text.get(text.span()).unwrap_or_default();
-        // With escapes in it, the text is not in the file as it is: then its beginning is what can be told.
-        let inside = written.find(text.get_ref().as_str()).map_or(0, |start| start + at);
-        let before = self.text.get(..text.span().start + inside).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1) + 1;
-        ConfigError::Invalid { path: self.path.into(), line, column: Some(column), message: message.into() }
-    }
-
-    fn resolve(&self, file: &str) -> PathBuf {
-        if file == "-" { file.into() } else { self.path.parent().unwrap_or(Path::new(".")).join(file) }
-    }
-
-    /// As [`Self::resolve`]; `credential:NAME` is what systemd hands over under that name (`LoadCredential=`).
-    fn secret_path(&self, file: &str) -> PathBuf {
-        match (file.strip_prefix("credential:"), std::env::var_os("CREDENTIALS_DIRECTORY")) {
-            (Some(name), Some(dir)) => PathBuf::from(dir).join(name),
-            // The error names the file that is not there.
-            (Some(name), None) => PathBuf::from("$CREDENTIALS_DIRECTORY").join(name),
-            (None, _) => self.resolve(file),
-        }
-    }
-
-    fn in_range<T: PartialOrd + Copy + std::fmt::Display>(
-        &self,
-        key: &str,
-        value: &Spanned<T>,
-        range: std::ops::RangeInclusive<T>,
-    ) -> Result<T, ConfigError> {
-        let v = *value.get_ref();
-        if range.contains(&v) {
-            return Ok(v);
-        }
-        Err(self.error(value, format!("{key} = {v}: it must be from {} to {}", range.start(), range.end())))
-    }
-}
-
-fn read_text(path: &Path) -> Result<String, ConfigError> {
-    use std::io::Read;
-    let failed = |source| ConfigError::Read { path: path.into(), source };
-    let mut text = String::new();
-    std::fs::File::open(path).map_err(failed)?.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
 }
 
 impl Config {
@@ -232,9 +94,9 @@ impl Config {
         }
 
         let mut warnings = Vec::new();
-        let catalog = buses(&reader, &raw.buses, &mut warnings)?;
-        let listen = raw.buses.iter().map(|bus| listen(&reader, bus)).collect::<Result<Vec<_>, _>>()?;
-        let source = raw.source.map(|s| source(&reader, s, &catalog, listen)).transpose()?;
+        let catalog = buses::buses(&reader, &raw.buses, &mut warnings)?;
+        let listen = raw.buses.iter().map(|bus| buses::listen(&reader, bus)).collect::<Result<Vec<_>, _>>()?;
+        let source = raw.source.map(|s| source::source(&reader, s, &catalog, listen)).transpose()?;
         let collections = raw.collections.iter().map(|c| collection(&reader, c, &catalog)).collect::<Result<_, _>>()?;
         let mut models = Vec::new();
         for entry in &raw.models {
@@ -244,8 +106,8 @@ impl Config {
             }
             models.push(dir);
         }
-        let model_names: Vec<Arc<str>> =
-            models.iter().map(|dir| model::name(dir)).chain(raw.profile.as_ref().map(|_| PROFILE.into())).collect();
+        let (mut model_names, warmups_ns): (Vec<Arc<str>>, _) = models.iter().map(|dir| model::outline(dir)).unzip();
+        model_names.extend(raw.profile.as_ref().map(|_| PROFILE.into()));
         if raw.profile.is_some() && model_names[..models.len()].iter().any(|name| **name == *PROFILE) {
             warnings.push(format!(
                 "a model is called \"{PROFILE}\": conditions that speak of it mean that one, not the profile"
@@ -276,31 +138,7 @@ impl Config {
                 bus.name.get_ref()
             ));
         }
-        let outbox = match raw.outbox {
-            None => None,
-            Some(outbox) => {
-                let mib = reader.in_range("outbox.quota_mib", &outbox.quota_mib, 4..=16 << 10)?;
-                let kib = reader.in_range("outbox.memory_kib", &outbox.memory_kib, 64..=1 << 20)?;
-                let mut config = OutboxConfig::new(mib << 20);
-                config.memory_bytes = kib as usize * 1024;
-                let mib = reader.in_range("outbox.write_mib_per_day", &outbox.write_mib_per_day, 1..=16 << 20)?;
-                config.write_budget = Some(mib << 20);
-                let given = outbox.class;
-                let given = [given.critical, given.alert, given.status, given.telemetry, given.bulk];
-                for ((class, limits), given) in Class::ALL.into_iter().zip(&mut config.classes).zip(given) {
-                    limits.store = given.store.unwrap_or(limits.store);
-                    if let Some(kib) = &given.quota_kib {
-                        let key = format!("outbox.class.{class}.quota_kib");
-                        limits.quota_bytes = reader.in_range(&key, kib, 16..=16 << 20)? << 10;
-                    }
-                    if let Some(seconds) = &given.max_age_s {
-                        let key = format!("outbox.class.{class}.max_age_s");
-                        limits.max_age = Duration::from_secs(reader.in_range(&key, seconds, 60..=10 * 366 * 86_400)?);
-                    }
-                }
-                Some(OutboxPlace { dir: reader.resolve(&outbox.dir), config })
-            }
-        };
+        let outbox = raw.outbox.map(|table| outbox::outbox(&reader, table)).transpose()?;
         if let (Some(recorder), Some(raw), Some(place)) = (&recorder, &raw.recorder, &outbox) {
             let (inner, outer) = (&recorder.config.dir, &place.dir);
             if inner.starts_with(outer) || outer.starts_with(inner) {
@@ -326,6 +164,7 @@ impl Config {
                 conditions,
                 campaigns: Vec::new(),
                 model_names,
+                warmups_ns,
                 health: health(&reader, &raw.health)?,
             },
             notify: raw.notify.map(|notify| reader.resolve(&notify.socket)),
@@ -355,158 +194,17 @@ impl Config {
         }
         for spec in &self.engine.conditions {
             let before_ns = spec.record.map_or(u64::MAX, |record| record.before_ns);
-            if spec.looks_back_ns() > before_ns {
+            let back_ns = spec.looks_back_ns(&self.engine.warmups_ns);
+            if back_ns > before_ns {
                 self.warnings.push(format!(
                     "condition \"{}\" looks back {} s, and its recording begins {} s before: replayed, it may not act at the same frame",
                     spec.name,
-                    spec.looks_back_ns() / 1_000_000_000,
+                    back_ns / 1_000_000_000,
                     before_ns / 1_000_000_000
                 ));
             }
         }
     }
-}
-
-/// The buses that DBC files describe, each given as `FILE` for all buses that have none of their own, or as `BUS=FILE`;
-/// what is odd in them goes to `warnings`.
-///
-/// # Errors
-/// What is wrong with a file: file, line and remedy.
-pub fn load_catalog(dbc: &[String], warnings: &mut Vec<String>) -> Result<Catalog, can_decoders::DbcError> {
-    let mut buses = Vec::new();
-    for (name, databases) in load_databases(dbc)? {
-        let plan = Plan::compile(&databases);
-        warn(&plan, warnings);
-        buses.push(Bus::new(name, plan));
-    }
-    Ok(Catalog::new(buses))
-}
-
-/// The DBC files of each bus, given as for [`load_catalog`].
-///
-/// # Errors
-/// What is wrong with a file: file, line and remedy.
-pub fn load_databases(dbc: &[String]) -> Result<Vec<(String, Vec<Database>)>, can_decoders::DbcError> {
-    let mut groups: Vec<(String, Vec<Database>)> = Vec::new();
-    for arg in dbc {
-        let (bus, file) = match arg.split_once('=') {
-            // A path may have an equals sign in it; an interface's name has no slash.
-            Some((bus, file)) if !bus.contains('/') && !Path::new(arg).exists() => (bus, file),
-            _ => (ANY_BUS, arg.as_str()),
-        };
-        let database = Database::load(Path::new(file))?;
-        match groups.iter_mut().find(|(name, _)| name == bus) {
-            Some((_, databases)) => databases.push(database),
-            None => groups.push((bus.into(), vec![database])),
-        }
-    }
-    Ok(groups)
-}
-
-fn warn(plan: &Plan, warnings: &mut Vec<String>) {
-    warnings.extend(plan.warnings().iter().map(ToString::to_string));
-}
-
-fn buses(reader: &Reader, raw: &[raw::Bus], warnings: &mut Vec<String>) -> Result<Catalog, ConfigError> {
-    let mut buses: Vec<Bus> = Vec::new();
-    for entry in raw {
-        let name = entry.name.get_ref();
-        // 15 characters is what a Linux interface's name may have.
-        if name.is_empty() || name.len() > 15 || name.contains([':', '/', ' ']) {
-            return Err(reader
-                .error(&entry.name, format!("bus.name = \"{name}\": use the interface's name, 1 to 15 characters")));
-        }
-        if buses.iter().any(|bus| &*bus.name == name.as_str()) {
-            return Err(
-                reader.error(&entry.name, format!("bus.name = \"{name}\" is there twice: list all DBC files in one"))
-            );
-        }
-        if buses.len() == 128 {
-            return Err(reader.error(&entry.name, "more than 128 buses"));
-        }
-        let load = |dbc: &Spanned<String>| {
-            Database::load(&reader.resolve(dbc.get_ref()))
-                .map_err(|error| reader.error(dbc, format!("bus.dbc: {error}")))
-        };
-        let databases = entry.dbc.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let rate = |key: &str, rate: &Option<Spanned<u32>>| {
-            rate.as_ref().map(|rate| reader.in_range(key, rate, 1_000..=20_000_000)).transpose()
-        };
-        let rules = validity::rules(reader, &entry.validity)?;
-        let plan = Plan::compile_with(&databases, &rules).map_err(|error| {
-            let place = entry.validity.place(&error).unwrap_or(&entry.name);
-            reader.error(place, format!("bus.validity of {name}: {error}"))
-        })?;
-        warn(&plan, warnings);
-        buses.push(Bus {
-            bitrate: rate("bus.bitrate", &entry.bitrate)?,
-            data_bitrate: rate("bus.data_bitrate", &entry.data_bitrate)?,
-            ..Bus::new(name.as_str(), plan)
-        });
-    }
-    Ok(Catalog::new(buses))
-}
-
-fn listen(reader: &Reader, raw: &raw::Bus) -> Result<Listen, ConfigError> {
-    if raw.only_known && raw.forward_xl {
-        let text =
-            "`only_known` and `forward_xl` exclude each other: the kernel's filters know no CAN XL; leave one out";
-        return Err(reader.error(&raw.name, text));
-    }
-    let kib = reader.in_range("bus.receive_buffer_kib", &raw.receive_buffer_kib, 4..=64 << 10)?;
-    Ok(Listen {
-        allow_acknowledge: raw.allow_acknowledge,
-        only_known: raw.only_known,
-        receive_buffer: kib as usize * 1024,
-        forward_xl: raw.forward_xl,
-        hasty: false,
-    })
-}
-
-fn source(
-    reader: &Reader,
-    raw: Spanned<raw::Source>,
-    catalog: &Catalog,
-    listen: Vec<Listen>,
-) -> Result<SourceConfig, ConfigError> {
-    let check_speed = |speed: f64| {
-        if speed == 0.0 {
-            return Ok(None);
-        }
-        if speed.is_finite() && (0.001..=100_000.0).contains(&speed) {
-            return Ok(Some(speed));
-        }
-        Err(reader.error(&raw, format!("source.speed = {speed}: from 0.001 to 100000, or 0 for as fast as possible")))
-    };
-    Ok(match raw.get_ref() {
-        raw::Source::Socketcan {} if catalog.buses().is_empty() => {
-            return Err(
-                reader.error(&raw, "source \"socketcan\" needs a [[bus]] for each interface that it is to read")
-            );
-        }
-        raw::Source::Socketcan {} if catalog.buses().iter().any(|bus| &*bus.name == ANY_BUS) => {
-            return Err(reader.error(&raw, "source \"socketcan\" opens interfaces by name: there is none named \"*\""));
-        }
-        raw::Source::Socketcan {} => SourceConfig::SocketCan { listen },
-        raw::Source::Replay { log, speed, tolerant, utc_offset } => {
-            let utc_offset = utc_offset.as_deref().map_or(Ok(UtcOffset::default()), str::parse);
-            let utc_offset = utc_offset.map_err(|error| reader.error(&raw, format!("source.utc_offset: {error}")))?;
-            let speed = check_speed(*speed)?;
-            SourceConfig::Replay { log: reader.resolve(log), speed, tolerant: *tolerant, utc_offset }
-        }
-        raw::Source::Sim { seed, speed, minutes, faults } => {
-            let length = match minutes {
-                None => None,
-                Some(m) if *m > 0.0 && *m <= 1e6 => Some(Duration::from_secs_f64(m * 60.0)),
-                Some(m) => return Err(reader.error(&raw, format!("source.minutes = {m}: it must be above zero"))),
-            };
-            let faults = faults
-                .iter()
-                .map(|f| f.parse().map_err(|e| reader.error(&raw, format!("source.faults: `{f}`: {e}"))))
-                .collect::<Result<_, _>>()?;
-            SourceConfig::Sim { seed: *seed, speed: check_speed(*speed)?, length, faults }
-        }
-    })
 }
 
 fn collection(reader: &Reader, raw: &raw::Collect, catalog: &Catalog) -> Result<CollectSpec, ConfigError> {

@@ -1,4 +1,7 @@
 use std::fs;
+use std::time::Duration;
+
+use can_decoders::Plan;
 
 use super::*;
 use crate::event::Regions;

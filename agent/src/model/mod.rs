@@ -112,12 +112,15 @@ struct ParityVector {
     score: f32,
 }
 
-/// What the model in `dir` is called; what its directory is called when its manifest cannot be read.
-pub fn name(dir: &Path) -> Arc<str> {
-    match Manifest::load(dir) {
-        Ok(manifest) => manifest.spec.finder.name.clone(),
-        Err(_) => dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(),
-    }
+/// What the model in `dir` is called, and how much of the time before its score it has to have seen, nanoseconds; what its directory
+/// is called when its manifest cannot be read.
+pub fn outline(dir: &Path) -> (Arc<str>, u64) {
+    let Ok(Manifest { spec, .. }) = Manifest::load(dir) else {
+        return (dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(), 0);
+    };
+    let windows =
+        spec.features.iter().map(|feature| feature.spec.window as u64 * spec.period_ns + feature.spec.max_age_ns);
+    (spec.finder.name.clone(), windows.max().unwrap_or(0).max(spec.warmup_ns))
 }
 
 /// Loads the model in `dir` and checks it.

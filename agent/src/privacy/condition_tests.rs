@@ -1,30 +1,14 @@
 use super::*;
 use crate::condition::{Scope, compile};
 use crate::engine::Models;
-use crate::engine::conditions::{Schedule, Timing};
 use crate::event::ConditionPhase;
 
 fn spec(when: &str) -> ConditionSpec {
     let catalog = catalog();
     let models: Arc<[Arc<str>]> = Arc::new(["m".into()]);
     let scope = Scope { catalog: &catalog, models: &models, period_ns: None, max_age_ns: HOUR_NS };
-    ConditionSpec {
-        name: "c".into(),
-        when: compile(when, scope).unwrap(),
-        models,
-        until: None,
-        timing: Timing::default(),
-        schedule: Schedule::default(),
-        period_ns: None,
-        max_age_ns: HOUR_NS,
-        priority: 50,
-        class: Class::Alert,
-        snapshot: catalog.select("*").unwrap(),
-        hurry: None,
-        notify: false,
-        campaign: None,
-        record: None,
-    }
+    let when = compile(when, scope).unwrap();
+    ConditionSpec { models, snapshot: catalog.select("*").unwrap(), ..ConditionSpec::new("c", when, None, HOUR_NS) }
 }
 
 fn privacy(when: &str, rules: Vec<Rule>) -> Result<Privacy, PrivacyError> {

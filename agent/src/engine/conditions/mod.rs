@@ -7,148 +7,35 @@
 //!
 //! All conditions that one frame concerns see all of that frame, and act in the order of their priority.
 
+mod condition;
 mod machine;
 mod program;
 mod schedule;
+mod spec;
 mod table;
 mod watch;
-
-use std::sync::Arc;
 
 pub use machine::Timing;
 pub use program::{Inputs, MAX_DEPTH, MAX_OPERATIONS, Memory, Operation, Program, Samples, Trigger};
 pub use schedule::Schedule;
+pub use spec::{ConditionSpec, Hurry, Models, Record, RecordTrigger};
 
-use super::campaign::Campaigns;
 use super::catalog::{Catalog, MessageId, SignalId};
 use super::features::FeatureSet;
 use super::health::HealthMonitor;
 use super::state::State;
-use crate::event::{Body, Class, Condition as ConditionEvent, ConditionPhase, Event, NameMap, Snapshot};
-use machine::{Machine, Step};
+use condition::Condition;
+pub(super) use condition::View;
+use machine::Step;
 use watch::{Place, Watch, Wish};
 
 /// Conditions, at most.
 pub const MAX_CONDITIONS: usize = 1024;
 
-/// A condition as configured.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConditionSpec {
-    /// Its name in events.
-    pub name: Arc<str>,
-    /// What its programs call models, by their number.
-    pub models: Arc<[Arc<str>]>,
-    /// What has to be true.
-    pub when: Program,
-    /// What has to be true for it to end; `None`: `when` is no longer.
-    pub until: Option<Program>,
-    /// When it acts.
-    pub timing: Timing,
-    /// When it is looked at.
-    pub schedule: Schedule,
-    /// The grid on which it is looked at, nanoseconds; `None`: when something changes.
-    pub period_ns: Option<u64>,
-    /// A signal older than this has no value, nanoseconds.
-    pub max_age_ns: u64,
-    /// Of several that act at one moment, the lowest is first.
-    pub priority: u8,
-    /// The class of its events.
-    pub class: Class,
-    /// Signals in its events.
-    pub snapshot: Vec<SignalId>,
-    /// Has a collection look more often when it acts.
-    pub hurry: Option<Hurry>,
-    /// The campaign that it belongs to.
-    pub campaign: Option<u16>,
-    /// Has the raw frames recorded when it acts.
-    pub record: Option<Record>,
-    /// Listeners in the vehicle are told at once.
-    pub notify: bool,
-}
-
-impl ConditionSpec {
-    /// How much of the time before matters for whether it acts, nanoseconds; without what models remember, its rest and its
-    /// limit.
-    pub fn looks_back_ns(&self) -> u64 {
-        let windows = |program: &Program| {
-            let grid = self.period_ns.unwrap_or(0);
-            let features =
-                program.features.iter().map(|feature| feature.window as u64 * grid + feature.max_age_ns).max();
-            let operations = program.operations.iter().map(|operation| match operation {
-                Operation::Within(_, ns) | Operation::Lasting(_, ns) => *ns,
-                _ => 0,
-            });
-            operations.sum::<u64>().saturating_add(features.unwrap_or(0))
-        };
-        let programs = std::iter::once(&self.when).chain(&self.until).map(windows).max().unwrap_or(0);
-        programs.saturating_add(self.timing.hold_ns)
-    }
-}
-
-/// A recording that is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    /// What of the time before is in it, nanoseconds.
-    pub before_ns: u64,
-    /// And of the time after.
-    pub after_ns: u64,
-}
-
-/// Why a recording begins, or goes on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RecordTrigger<'a> {
-    /// When, nanoseconds since the Unix epoch.
-    pub time_ns: u64,
-    /// The condition.
-    pub name: &'a Arc<str>,
-    /// The class of its events.
-    pub class: Class,
-    /// What is asked for.
-    pub record: Record,
-    /// Frames of the configured buses up to then, the one that led to it among them.
-    pub frame: u64,
-    /// The campaign that it belongs to.
-    pub campaign: Option<Arc<str>>,
-    /// The models' last scores, by name.
-    pub scores: Vec<(Arc<str>, f64)>,
-}
-
-/// A collection that looks more often for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hurry {
-    /// Number of the collection.
-    pub collector: usize,
-    /// Its grid meanwhile, nanoseconds.
-    pub period_ns: u64,
-    /// For how long, nanoseconds.
-    pub for_ns: u64,
-}
-
-/// Models that conditions speak of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Models {
-    /// How many there are for conditions: those that were refused, too.
-    pub names: usize,
-    /// By the number that [`super::Sink::score`] gives a model: its number for conditions.
-    pub places: Vec<Option<usize>>,
-}
-
 /// What conditions want done by the engine or around it.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) hurries: Vec<Hurry>,
-}
-
-#[derive(Debug)]
-struct Condition {
-    spec: ConditionSpec,
-    machine: Machine,
-    /// Of both programs, `when`'s first.
-    memories: Vec<Memory>,
-    features: [Option<FeatureSet>; 2],
-    names: Vec<Arc<str>>,
-    /// Whether its schedule has it active, and until when that is so.
-    active: (bool, u64),
 }
 
 /// The conditions of an engine.
@@ -168,16 +55,6 @@ pub(super) struct Conditions {
     /// When each wants to be looked at next, and when the first does.
     wakes_ns: Vec<u64>,
     due_ns: u64,
-}
-
-/// What is looked at.
-pub(super) struct View<'a> {
-    pub(super) state: &'a State,
-    pub(super) health: &'a HealthMonitor,
-    pub(super) now_ns: u64,
-    /// Frames so far; before the first, nothing is looked at.
-    pub(super) frames: u64,
-    pub(super) campaigns: &'a Campaigns,
 }
 
 impl Conditions {
@@ -337,166 +214,6 @@ impl Conditions {
         if !planned {
             self.plan();
         }
-    }
-}
-
-impl Condition {
-    /// `names` has those of its snapshot next.
-    fn new(spec: ConditionSpec, names: &mut impl Iterator<Item = Arc<str>>, catalog: &Catalog) -> Self {
-        let features = [Some(&spec.when), spec.until.as_ref()].map(|program| {
-            // Names were resolved when the expression was compiled, for this catalog: none can be missing.
-            FeatureSet::new(&program?.features, spec.period_ns?, catalog).ok()
-        });
-        let memories = spec.when.memories + spec.until.as_ref().map_or(0, |until| until.memories);
-        Self {
-            machine: Machine::new(spec.timing),
-            memories: vec![Memory::default(); memories],
-            features,
-            names: names.take(spec.snapshot.len()).collect(),
-            active: (false, 0),
-            spec,
-        }
-    }
-
-    /// The next point of its grid, if it has one.
-    fn next_point(&self, now_ns: u64) -> u64 {
-        self.spec.period_ns.map_or(u64::MAX, |period_ns| now_ns.saturating_add(1).next_multiple_of(period_ns))
-    }
-
-    fn judge(&mut self, view: &View<'_>, watch: &Watch, models: &[(f64, bool)], wake_ns: &mut u64) -> Step {
-        let now_ns = view.now_ns;
-        *wake_ns = self.next_point(now_ns);
-        if now_ns >= self.active.1 {
-            let mut ends_ns = u64::MAX;
-            self.active = (self.spec.schedule.is_active(now_ns, &mut ends_ns), ends_ns);
-        }
-        *wake_ns = (*wake_ns).min(self.active.1);
-        let active = self.active.0 && view.campaigns.works(self.spec.campaign);
-        let (first, second) = self.memories.split_at_mut(self.spec.when.memories);
-        let [features, others] = self.features.each_mut().map(|set| match set {
-            Some(set) => set.tick(view.state, now_ns),
-            None => &[],
-        });
-        let sight = |features| Sight { view, watch, models, max_age_ns: self.spec.max_age_ns, features };
-        let mut when = self.spec.when.run(&sight(features), now_ns, first, wake_ns);
-        // One that remembers has to see everything.
-        let asked = |until: &&Program| until.memories > 0 || when == 1.0 || self.machine.raised;
-        let until = self.spec.until.as_ref().filter(asked);
-        let until = until.map(|until| until.run(&sight(others), now_ns, second, wake_ns));
-        if !active {
-            when = 0.0;
-        }
-        // Outside of its times it ends, too.
-        let until = if active { until } else { until.map(|_| 1.0) };
-        let step = self.machine.step(when, until, now_ns, wake_ns);
-        if self.machine.raised && until == Some(1.0) {
-            // It ends as soon as it has begun, be it kept from acting or not.
-            *wake_ns = now_ns.saturating_add(1);
-        }
-        // Nothing happens between two points of a grid.
-        if self.spec.period_ns.is_some() {
-            *wake_ns = self.next_point(now_ns);
-        }
-        step
-    }
-
-    fn act(
-        &mut self,
-        step: Step,
-        view: &View<'_>,
-        models: &[(f64, bool)],
-        wanted: &mut Wanted,
-        sink: &mut impl super::Sink,
-    ) {
-        let phase = match step {
-            Step::Quiet => return,
-            Step::Raised => ConditionPhase::Raised,
-            Step::Holding => ConditionPhase::Holding,
-            Step::Cleared => ConditionPhase::Cleared,
-        };
-        let spec = &self.spec;
-        let values = if phase == ConditionPhase::Cleared { None } else { Some(self.snapshot(view)) };
-        let body = Body::Condition(ConditionEvent {
-            name: spec.name.clone(),
-            frame: view.frames,
-            phase,
-            since: self.machine.since_ns,
-            values,
-            suppressed: if phase == ConditionPhase::Cleared { 0 } else { std::mem::take(&mut self.machine.suppressed) },
-        });
-        let campaign = view.campaigns.name(spec.campaign);
-        let event = Event { campaign: campaign.clone(), ..Event::new(view.now_ns, spec.class, body) };
-        if spec.notify {
-            sink.notify(&event);
-        }
-        if let Some(record) = spec.record.filter(|_| phase != ConditionPhase::Cleared) {
-            let scores = spec.models.iter().zip(models).filter(|(_, (score, _))| !score.is_nan());
-            sink.record(&RecordTrigger {
-                time_ns: view.now_ns,
-                name: &spec.name,
-                class: spec.class,
-                record,
-                frame: view.frames,
-                campaign,
-                scores: scores.map(|(name, (score, _))| (name.clone(), *score)).collect(),
-            });
-        }
-        sink.event(event);
-        if phase != ConditionPhase::Cleared {
-            wanted.hurries.extend(spec.hurry);
-        }
-    }
-
-    fn snapshot(&self, view: &View<'_>) -> NameMap<Snapshot> {
-        let of = |(id, name): (&SignalId, &Arc<str>)| {
-            let slot = view.state.signal(*id);
-            let came = slot.time_ns != 0;
-            let snapshot = Snapshot {
-                v: (came && slot.value.is_finite()).then_some(slot.value),
-                age: came.then(|| view.now_ns.saturating_sub(slot.time_ns) / 1_000_000),
-                why: (came && !slot.validity.is_valid()).then(|| slot.validity.name()),
-            };
-            (name.clone(), snapshot)
-        };
-        NameMap::new(self.spec.snapshot.iter().zip(&self.names).map(of).collect())
-    }
-}
-
-/// What a program sees.
-struct Sight<'a> {
-    view: &'a View<'a>,
-    watch: &'a Watch,
-    models: &'a [(f64, bool)],
-    max_age_ns: u64,
-    features: &'a [f64],
-}
-
-impl Inputs for Sight<'_> {
-    fn signal(&self, id: SignalId) -> f64 {
-        self.view.state.signal(id).usable(self.view.now_ns, self.max_age_ns).unwrap_or(f64::NAN)
-    }
-
-    fn samples(&self, id: SignalId) -> Samples {
-        if self.signal(id).is_nan() {
-            return Samples { step: f64::NAN, gap: f64::NAN, run: f64::NAN };
-        }
-        self.watch.samples(id)
-    }
-
-    fn feature(&self, place: u16) -> f64 {
-        self.features.get(usize::from(place)).copied().unwrap_or(f64::NAN)
-    }
-
-    fn score(&self, model: u16) -> f64 {
-        self.models[usize::from(model)].0
-    }
-
-    fn raised(&self, model: u16) -> bool {
-        self.models[usize::from(model)].1
-    }
-
-    fn silent(&self, id: MessageId) -> bool {
-        self.view.health.is_silent(id)
     }
 }
 

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::condition::{Scope, compile};
-use crate::engine::{Bus, CollectSpec, Collector, Engine, HealthSpec, Mode, Sink};
+use crate::engine::{Bus, CollectSpec, Collector, Engine, HealthSpec, Mode, SignalId, Sink};
+use crate::event::{Body, Class, ConditionPhase, Event, Snapshot};
 
 const DBC: &str = r#"
 BU_: A
@@ -34,23 +35,8 @@ fn spec(name: &str, when: &str) -> ConditionSpec {
     let catalog = catalog();
     let scope = Scope { catalog: &catalog, models: &[], period_ns: Some(100 * MS), max_age_ns: MAX_AGE };
     let when = compile(when, scope).unwrap_or_else(|fault| panic!("{when}: {fault:?}"));
-    ConditionSpec {
-        name: name.into(),
-        models: Arc::new([]),
-        period_ns: (!when.features.is_empty()).then_some(100 * MS),
-        snapshot: when.signals.clone(),
-        when,
-        until: None,
-        timing: Timing::default(),
-        schedule: Schedule::default(),
-        max_age_ns: MAX_AGE,
-        priority: 50,
-        class: Class::Alert,
-        hurry: None,
-        notify: false,
-        campaign: None,
-        record: None,
-    }
+    let period_ns = (!when.features.is_empty()).then_some(100 * MS);
+    ConditionSpec::new(name, when, period_ns, MAX_AGE)
 }
 
 fn until(spec: ConditionSpec, until: &str) -> ConditionSpec {
