@@ -2,7 +2,7 @@
 //! 10 ms (half of which it waits for on average), the disk (an alert is on it before it is sent), the broker.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use outrider::engine::{
     Bus, Catalog, Detector, Engine, FeatureSpec, Finder, Function, Fuse, HealthSpec, ModelFeature, ModelSpec, Network,
     Score, Target, Verdict,
 };
-use outrider::event::{AnomalyPhase, Body, Class, Event, LossCause};
-use outrider::outbox::{Batch, Outbox, OutboxConfig, OutboxError, OutboxStat, SledOutbox};
+use outrider::event::{AnomalyPhase, Body, Class, Event};
+use outrider::outbox::{Outbox, OutboxConfig, SledOutbox};
 use outrider::runtime::{self, Parts, clock};
 use outrider::source::{Progress, Source, SourceError};
 use outrider::uplink::{Monitors, UplinkConfig};
@@ -22,6 +22,7 @@ use outrider::uplink::{Monitors, UplinkConfig};
 use crate::drain::free_port;
 use crate::links::{broker, gateway};
 use crate::queue;
+use crate::watched::{Watch, Watched};
 use crate::{Outcome, again};
 
 const ALERTS: usize = 200;
@@ -61,9 +62,9 @@ pub(crate) fn one(dir: &Path, to: &str, backlog: usize, port: u16) -> Outcome<()
     }
     outbox.commit()?;
     let waits = outbox.stat().depth();
-    let told = Arc::new(Mutex::new(Told::default()));
+    let told = Arc::new(Mutex::new(Told { backlog: backlog > 0, ..Told::default() }));
     let stop = Arc::new(AtomicBool::new(false));
-    let outbox = Watched { outbox, told: told.clone(), stop: stop.clone(), backlog: backlog > 0 };
+    let outbox = Watched::new(outbox, &told, &stop);
     let uplink = UplinkConfig { gateways: vec![gateway(to, port)?], ..UplinkConfig::default() };
     let parts = Parts {
         identity: queue::identity(),
@@ -96,6 +97,7 @@ struct Told {
     /// Number of its alert.
     seq: Option<u64>,
     taken: Vec<Duration>,
+    backlog: bool,
 }
 
 /// Frames of a steady value every 5 ms; now and then one that is odd.
@@ -169,68 +171,21 @@ fn engine() -> Engine {
     Engine::new(catalog, health, Vec::new(), vec![detector])
 }
 
-/// The outbox, and what happens to alerts in it.
-struct Watched {
-    outbox: SledOutbox,
-    told: Arc<Mutex<Told>>,
-    stop: Arc<AtomicBool>,
-    backlog: bool,
-}
-
-impl Outbox for Watched {
-    fn append(&mut self, event: &Event) -> Result<u64, OutboxError> {
-        let seq = self.outbox.append(event)?;
-        if let Body::Anomaly(anomaly) = &event.body
-            && anomaly.phase == AnomalyPhase::Raised
-        {
-            self.told.lock().expect("no panic").seq = Some(seq);
+impl Watch for Told {
+    fn appended(&mut self, seq: u64, event: &Event) {
+        if matches!(&event.body, Body::Anomaly(anomaly) if anomaly.phase == AnomalyPhase::Raised) {
+            self.seq = Some(seq);
         }
-        Ok(seq)
     }
 
-    fn commit(&mut self) -> Result<(), OutboxError> {
-        self.outbox.commit()
-    }
-
-    fn read(&mut self, class: Class, after: u64) -> Result<Option<Batch>, OutboxError> {
-        self.outbox.read(class, after)
-    }
-
-    fn ack(&mut self, class: Class, first_seq: u64) -> Result<(), OutboxError> {
-        let mut told = self.told.lock().expect("no panic");
+    fn acked(&mut self, class: Class, first_seq: u64, waits: u64) -> bool {
         if class == Class::Alert
-            && told.seq.is_some_and(|seq| seq >= first_seq)
-            && let (Some(_), Some(came)) = (told.seq.take(), told.came)
+            && self.seq.is_some_and(|seq| seq >= first_seq)
+            && let (Some(_), Some(came)) = (self.seq.take(), self.came)
         {
-            told.taken.push(came.elapsed());
+            self.taken.push(came.elapsed());
         }
-        let enough = told.taken.len() >= ALERTS;
-        drop(told);
-        let acked = self.outbox.ack(class, first_seq);
         // With a backlog only what comes while there is one counts.
-        if enough || (self.backlog && self.outbox.stat().depth() < 1000) {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        acked
-    }
-
-    fn reject(&mut self, class: Class, first_seq: u64, cause: LossCause) -> Result<(), OutboxError> {
-        self.outbox.reject(class, first_seq, cause)
-    }
-
-    fn lost(&mut self, class: Class, count: u64, cause: LossCause) -> Result<(), OutboxError> {
-        self.outbox.lost(class, count, cause)
-    }
-
-    fn link(&mut self, up: bool) -> Result<(), OutboxError> {
-        self.outbox.link(up)
-    }
-
-    fn stat(&self) -> OutboxStat {
-        self.outbox.stat()
-    }
-
-    fn close(&mut self) -> Result<(), OutboxError> {
-        self.outbox.close()
+        self.taken.len() >= ALERTS || (self.backlog && waits < 1000)
     }
 }

@@ -5,6 +5,7 @@ mod drain;
 mod latency;
 mod links;
 mod queue;
+mod watched;
 
 use std::error::Error;
 use std::path::Path;
