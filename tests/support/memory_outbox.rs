@@ -160,7 +160,8 @@ impl Outbox for MemoryOutbox {
     }
 
     fn stat(&self) -> OutboxStat {
-        let mut stat = OutboxStat { next_seq: self.next_seq, ..OutboxStat::default() };
+        let pending = self.pending.each_ref().map(|events| events.len() as u64);
+        let mut stat = OutboxStat { pending, next_seq: self.next_seq, ..OutboxStat::default() };
         for ((rank, _), (batch, _)) in &self.stored {
             stat.events[*rank] += u64::from(batch.count);
         }

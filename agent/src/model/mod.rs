@@ -112,15 +112,17 @@ struct ParityVector {
     score: f32,
 }
 
-/// What the model in `dir` is called, and how much of the time before its score it has to have seen, nanoseconds; what its directory
-/// is called when its manifest cannot be read.
+/// What the model in `dir` is called, and how much of the time before matters for its score, nanoseconds; what its directory is called
+/// when its manifest cannot be read.
 pub fn outline(dir: &Path) -> (Arc<str>, u64) {
     let Ok(Manifest { spec, .. }) = Manifest::load(dir) else {
         return (dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into(), 0);
     };
-    let windows =
-        spec.features.iter().map(|feature| feature.spec.window as u64 * spec.period_ns + feature.spec.max_age_ns);
-    (spec.finder.name.clone(), windows.max().unwrap_or(0).max(spec.warmup_ns))
+    let features = || spec.features.iter();
+    let windows = features().map(|one| one.spec.window as u64 * spec.period_ns + one.spec.max_age_ns).max();
+    // What was before has faded to some 1/20,000 after ten time constants.
+    let fades = features().filter_map(|one| one.target.as_ref()).map(|target| 10 * target.smooth_ns).max();
+    (spec.finder.name.clone(), windows.unwrap_or(0).max(spec.warmup_ns) + fades.unwrap_or(0))
 }
 
 /// Loads the model in `dir` and checks it.

@@ -64,6 +64,7 @@ impl Inspection {
         self.records.iter().for_each(|((rank, _), entry)| events[*rank] += u64::from(entry.count));
         OutboxStat {
             events,
+            pending: [0; 5],
             disk_bytes: dir::disk_bytes(self.dir.path()),
             quota_bytes: 0,
             generations: self.generations,

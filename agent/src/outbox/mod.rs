@@ -74,6 +74,8 @@ pub struct Batch {
 pub struct OutboxStat {
     /// Events not yet acknowledged, by class rank.
     pub events: [u64; 5],
+    /// Events that were appended and cannot be read yet, by class rank.
+    pub pending: [u64; 5],
     /// Bytes that the directory takes on disk.
     pub disk_bytes: u64,
     /// The quota, in the same bytes.

@@ -57,6 +57,11 @@ impl Pending {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        self.events.len() as u64
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

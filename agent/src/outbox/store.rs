@@ -289,6 +289,7 @@ impl Outbox for SledOutbox {
     fn stat(&self) -> OutboxStat {
         OutboxStat {
             events: self.events(),
+            pending: self.pending.each_ref().map(Pending::len),
             disk_bytes: self.disk_bytes(),
             quota_bytes: self.config.quota_bytes,
             generations: self.keeps.len(),

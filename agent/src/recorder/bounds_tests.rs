@@ -57,12 +57,20 @@ fn a_day_goes_on_over_restarts() {
         fed.drive(6_000);
         fed.trigger("spin", Class::Alert, 5, 0);
         let (events, _) = fed.finish();
-        (events[0].state, events.last().unwrap().bytes)
+        (events[0].state, events[0].reason.clone(), events.last().unwrap().bytes)
     };
-    let (state, bytes) = record(1 << 30);
+    let (state, _, bytes) = record(1 << 30);
     assert!(state == RecordingState::Started && bytes > 10_000, "{state:?} {bytes}");
-    assert_eq!(record(bytes + bytes / 2).0, RecordingState::Refused);
+    let (state, reason, _) = record(bytes + bytes / 2);
+    let reason = reason.unwrap();
+    assert!(state == RecordingState::Refused && reason == "recorder.write_mib_per_day is used up", "{reason}");
     assert_eq!(record(bytes * 3).0, RecordingState::Started);
+    // What is of another day, be it a later one, is not of this.
+    for about in list(dir.path()).unwrap().into_iter().map(|one| one.about.unwrap()) {
+        let other = About { to: about.to + 86_400 * SECOND, ..about };
+        std::fs::write(dir.path().join(format!("{}.json", other.id)), serde_json::to_vec(&other).unwrap()).unwrap();
+    }
+    assert_eq!(record(bytes + bytes / 2).0, RecordingState::Started);
 }
 
 /// A card that is not there yet: what happens meanwhile is refused, and told; what happens once it is there is recorded.
@@ -84,9 +92,26 @@ fn a_directory_that_cannot_be_used_is_tried_again() {
     assert!(!fed.recorder.is_closed());
     let at = fed.now_ns;
     fed.drive(2_000);
+    fed.wait(RecordingState::Finished);
+    assert_window(&frames(&fed.file(&started)), &fed.frames, at - 2 * SECOND, at + SECOND);
+
+    // It is pulled, and put back empty.
+    fed.drive(20_000);
+    std::fs::remove_dir_all(&card).unwrap();
+    std::fs::write(&card, "").unwrap();
+    fed.trigger("pulled", Class::Critical, 2, 1);
+    assert_eq!(&*fed.wait(RecordingState::Refused).triggers[0], "pulled");
+    assert!(fed.recorder.is_closed());
+    std::fs::remove_file(&card).unwrap();
+    fed.trigger("back", Class::Critical, 2, 1);
+    let started = fed.wait(RecordingState::Started);
+    assert!(!fed.recorder.is_closed());
+    let at = fed.now_ns;
+    fed.drive(2_000);
     let file = fed.file(&started);
     let (_, all) = fed.finish();
     assert_window(&frames(&file), &all, at - 2 * SECOND, at + SECOND);
+    assert_eq!(list(&card.join("recordings")).unwrap().len(), 1);
 }
 
 /// Two agents with one directory: a mistake in the configuration, and none that time mends.

@@ -87,7 +87,11 @@ pub(super) struct Disk {
     /// The engine's time.
     now_ns: u64,
     /// The day, and bytes written in it.
-    day: (u64, u64),
+    day: Option<(u64, u64)>,
+    /// When it was last looked what has become of pieces.
+    looked: Instant,
+    /// Why the directory cannot be used.
+    trouble: Option<String>,
 }
 
 impl Disk {
@@ -101,14 +105,13 @@ impl Disk {
             encoder: Encoder::new(),
             member: Vec::new(),
             now_ns: 0,
-            day: (0, 0),
+            day: None,
+            looked: Instant::now(),
+            trouble: None,
         };
         match this.reopen() {
             // The disk may come back; another process that has it is a mistake in the configuration.
-            Err(error @ StoreError::Io { .. }) => {
-                tracing::error!("{error}; until it can be used, nothing is recorded");
-                Ok(this)
-            }
+            Err(StoreError::Io { .. }) => Ok(this),
             opened => opened.map(|()| this),
         }
     }
@@ -117,7 +120,18 @@ impl Disk {
     fn reopen(&mut self) -> Result<(), StoreError> {
         let opened = self.store.open();
         self.ends.shared.closed.store(opened.is_err(), Ordering::Relaxed);
+        let trouble = opened.as_ref().err().map(ToString::to_string);
+        if let Some(why) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            tracing::error!("{why}; until it can be used, nothing is recorded");
+        }
+        if trouble.is_none() && self.trouble.is_some() {
+            tracing::info!("recordings: the directory can be used now");
+        }
+        self.trouble = trouble;
         let (mended, lost) = opened?;
+        self.name_again();
+        // They are of before: they get the time at which they are told.
+        let now_ns = std::mem::take(&mut self.now_ns);
         for about in &mended {
             tracing::info!("recording {}: finished as the power cut left it, {} frames", about.id, about.frames);
             self.tell(about, RecordingState::Finished, Some("cut by a power failure".to_owned()));
@@ -125,7 +139,25 @@ impl Disk {
         for id in lost {
             tracing::warn!("recording {id}: nothing of it had reached the disk");
         }
+        self.now_ns = now_ns;
         Ok(())
+    }
+
+    /// Does without a directory that is no longer the one that was opened: a card that was pulled.
+    fn notice_that_it_is_gone(&mut self) {
+        if self.store.is_open() && self.store.is_gone() {
+            tracing::error!("recordings: the directory has gone");
+            self.store = self.store.closed();
+            self.upload = Upload::new();
+            self.ends.shared.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Its name may have changed. Whoever holds the outbox may wait for the disk: then it is as it was.
+    fn name_again(&mut self) {
+        let outbox = self.ends.outside.as_ref().and_then(|(outbox, _)| outbox.try_lock().ok());
+        let identity = outbox.and_then(|outbox| outbox.identity().cloned());
+        self.ends.identity = identity.unwrap_or(self.ends.identity.clone());
     }
 
     /// Until the press has ended.
@@ -134,10 +166,12 @@ impl Disk {
             let open = self.open.as_ref().map(|open| open.growing.about.id.as_str());
             let look = self.upload.look(&self.store, open, &self.ends.identity.vehicle);
             let look = look.filter(|_| self.terms.bounds.upload);
-            let idle = if self.store.is_open() { IDLE } else { REOPEN };
-            let ordered = self.ends.ordered.recv_timeout(look.unwrap_or(idle));
-            let in_time = ordered.is_ok();
-            match ordered {
+            let wait = match look {
+                Some(look) => look.saturating_sub(self.looked.elapsed()),
+                None if self.store.is_open() => IDLE,
+                None => REOPEN,
+            };
+            match self.ends.ordered.recv_timeout(wait) {
                 Ok(Order::Trigger(trigger)) => self.trigger(&trigger),
                 Ok(Order::More) => self.more(),
                 Ok(Order::Change(terms)) => {
@@ -145,17 +179,17 @@ impl Disk {
                     self.close();
                     self.terms = terms;
                 }
-                Err(RecvTimeoutError::Timeout) if !self.store.is_open() => {
-                    if self.reopen().is_ok() {
-                        tracing::info!("recordings: the directory can be used now");
-                    }
-                }
+                // What is wrong has been told.
+                Err(RecvTimeoutError::Timeout) if !self.store.is_open() => _ = self.reopen(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             match look {
                 None => self.upload.look_soon(),
-                Some(_) if !self.send() && !in_time => self.upload.looked_in_vain(),
+                Some(look) if self.looked.elapsed() >= look => {
+                    self.looked = Instant::now();
+                    self.send();
+                }
                 Some(_) => {}
             }
         }
@@ -206,19 +240,16 @@ impl Disk {
         about.triggers.push(trigger.name.clone());
         let before = about.bytes;
         let written = open.growing.comment(&trigger.lines, &mut self.encoder).and_then(|()| open.growing.sync());
-        self.day.1 += open.growing.about.bytes - before;
+        let bytes = open.growing.about.bytes - before;
+        self.day = self.day.map(|(day, written)| (day, written + bytes));
         if let Err(error) = written {
             self.seal(Some(error.to_string()));
         }
     }
 
     fn begin(&mut self, trigger: &Trigger, (from_ns, end_ns): (u64, u64), after: u64) -> Result<(), String> {
-        let identity = {
-            // Its name may have changed. Whoever holds the outbox may wait for the disk: then it is as it was.
-            let outbox = self.ends.outside.as_ref().and_then(|(outbox, _)| outbox.try_lock().ok());
-            outbox.and_then(|outbox| outbox.identity().cloned())
-        };
-        self.ends.identity = identity.unwrap_or(self.ends.identity.clone());
+        self.name_again();
+        self.notice_that_it_is_gone();
         if !self.store.is_open() {
             self.reopen().map_err(|error| error.to_string())?;
         }
@@ -259,12 +290,14 @@ impl Disk {
     /// Whether so many bytes more may be written, in all and today.
     fn room(&mut self, bytes: u64, class: Class) -> Result<(), String> {
         let day = self.now_ns / DAY_NS;
-        if self.day.0 != day {
-            // What was written before a restart counts as well, as far as it is still there.
-            self.day = (day, self.store.bytes_since(day * DAY_NS));
-        }
+        // What was written before a restart counts as well, as far as it is still there.
+        let written = match self.day {
+            Some((of, written)) if of == day => written,
+            _ => self.store.bytes_within(day * DAY_NS..(day + 1) * DAY_NS),
+        };
+        self.day = Some((day, written));
         let Bounds { quota_bytes, write_per_day, .. } = self.terms.bounds;
-        if self.day.1 + bytes > write_per_day && class > Class::Critical {
+        if written + bytes > write_per_day && class > Class::Critical {
             return Err("recorder.write_mib_per_day is used up".to_owned());
         }
         let own = self.open.as_ref().map_or(0, |open| open.growing.about.bytes);
@@ -359,7 +392,7 @@ impl Disk {
                 open.growing.about.missed += missed;
             }
             open.growing.chunk(&chunk, &self.member)?;
-            self.day.1 += bytes;
+            self.day = self.day.map(|(day, written)| (day, written + bytes));
             open.next = chunk.number + 1;
             open.before = Some(chunk.before + u64::from(chunk.frames));
         }
@@ -393,13 +426,14 @@ impl Disk {
         self.ends.shared.recording.store(false, Ordering::Relaxed);
     }
 
-    /// Gives the next pieces to the outbox, if it is free; whether something has changed.
-    fn send(&mut self) -> bool {
-        let Some((outbox, waker)) = self.ends.outside.clone() else { return false };
+    /// Gives the next pieces to the outbox, if it is free.
+    fn send(&mut self) {
+        let Some((outbox, waker)) = self.ends.outside.clone() else { return };
+        self.notice_that_it_is_gone();
         let mut outbox = match outbox.try_lock() {
             Ok(outbox) => outbox,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return true,
+            Err(TryLockError::WouldBlock) => return,
         };
         if let Some(identity) = outbox.identity() {
             self.ends.identity = identity.clone();
@@ -412,7 +446,6 @@ impl Disk {
         if given {
             waker.notify();
         }
-        given
     }
 
     fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {

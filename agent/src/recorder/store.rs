@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -175,9 +175,23 @@ impl Store {
         self.all.iter().map(|about| about.bytes).sum()
     }
 
-    /// Bytes of those that end at `time_ns` or later.
-    pub(super) fn bytes_since(&self, time_ns: u64) -> u64 {
-        self.all.iter().filter(|about| about.to >= time_ns).map(|about| about.bytes).sum()
+    /// Bytes of those that end within these times.
+    pub(super) fn bytes_within(&self, times_ns: std::ops::Range<u64>) -> u64 {
+        self.all.iter().filter(|about| times_ns.contains(&about.to)).map(|about| about.bytes).sum()
+    }
+
+    /// Whether its directory is no longer there, or another is in its place.
+    pub(super) fn is_gone(&self) -> bool {
+        let same = |lock: &File| {
+            let (held, there) = (lock.metadata().ok()?, fs::metadata(self.dir.join(LOCK)).ok()?);
+            Some((held.dev(), held.ino()) == (there.dev(), there.ino()))
+        };
+        self.lock.as_ref().is_some_and(|lock| same(lock) != Some(true))
+    }
+
+    /// The same, not open.
+    pub(super) fn closed(&self) -> Self {
+        Self::new(&self.dir)
     }
 
     /// Makes room for `bytes` more of a recording of `class`, with at most `quota` in all. Gives what had to go; what has

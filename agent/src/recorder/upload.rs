@@ -2,7 +2,8 @@
 //!
 //! The outbox is to carry events, not to hold a second copy of what is on disk already. So a few pieces are given to it, and the
 //! next ones when those have been acknowledged; only then is it noted that they were sent. After a restart it goes on from
-//! there: some pieces come twice, none is left out. When the outbox had to drop something meanwhile, they are given once more.
+//! there, once what it was given before has left the outbox: some pieces come twice, none is left out. When the outbox had to drop
+//! something meanwhile, they are given once more.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::file::About;
 use super::store::Store;
 use crate::event::{Body, Class, Event, Moment, RecordingChunk, Regions};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, OutboxStat};
 
 /// Bytes in a piece: the outbox likes records of up to 16 KB.
 pub const CHUNK: usize = 12 << 10;
@@ -38,6 +39,10 @@ struct Window {
 #[derive(Debug)]
 pub(super) struct Upload {
     window: Option<Window>,
+    /// Numbers up to this one may be of pieces that were given before a restart, or before something failed.
+    barrier: Option<u64>,
+    /// The first number that waited when it was last looked.
+    waiting: Option<u64>,
     not_before: Option<Instant>,
     pause: Duration,
     look: Duration,
@@ -45,7 +50,7 @@ pub(super) struct Upload {
 
 impl Upload {
     pub(super) fn new() -> Self {
-        Self { window: None, not_before: None, pause: AGAIN.0, look: LOOK.0 }
+        Self { window: None, barrier: None, waiting: None, not_before: None, pause: AGAIN.0, look: LOOK.0 }
     }
 
     /// When to look again, if there is something to be sent. `open`: a recording that may still go on, and has to wait;
@@ -60,11 +65,6 @@ impl Upload {
         self.look = LOOK.0;
     }
 
-    /// It was time to look, and nothing had changed.
-    pub(super) fn looked_in_vain(&mut self) {
-        self.look = (self.look * 2).min(LOOK.1);
-    }
-
     /// Looks what has become of the pieces that were given, and gives the next. True: there is something new in the outbox.
     pub(super) fn step(
         &mut self,
@@ -75,11 +75,15 @@ impl Upload {
         (moment, regions): (Moment, Option<&Regions>),
     ) -> bool {
         let stat = outbox.stat();
-        if let Some(window) = &self.window {
-            if stat.events[Class::Bulk.rank()] > 0 && waits(outbox, window.last_seq) {
-                return false;
-            }
-            self.look = LOOK.0;
+        let barrier = *self.barrier.get_or_insert(stat.next_seq.saturating_sub(1));
+        let last_seq = self.window.as_ref().map_or(barrier, |window| window.last_seq);
+        let waiting = first_waiting(outbox, &stat, last_seq);
+        let moves = std::mem::replace(&mut self.waiting, waiting) != waiting;
+        self.look = if moves { LOOK.0 } else { (self.look * 2).min(LOOK.1) };
+        if waiting.is_some() {
+            return false;
+        }
+        if let Some(window) = self.window.take() {
             if stat.lost == window.lost {
                 self.pause = AGAIN.0;
                 if let Err(error) = store.sent(&window.id, window.end) {
@@ -89,7 +93,6 @@ impl Upload {
                 tracing::warn!("recording {}: some of it may not have arrived; it is sent once more", window.id);
                 self.wait();
             }
-            self.window = None;
         }
         if self.not_before.is_some_and(|time| Instant::now() < time) {
             return false;
@@ -97,9 +100,14 @@ impl Upload {
         let Some(about) = self.next(store, open, vehicle) else { return false };
         let (id, end) = (about.id.clone(), about.chunks().min(about.sent.saturating_add(WINDOW)));
         match give(store, about, end, outbox, moment, regions) {
-            Ok(last_seq) => self.window = Some(Window { id, end, last_seq, lost: stat.lost }),
+            Ok(last_seq) => {
+                self.window = Some(Window { id, end, last_seq, lost: stat.lost });
+                self.look = LOOK.0;
+            }
             Err(error) => {
                 tracing::error!("recording {id} cannot be sent: {error}; it is tried again");
+                // Some of it may have been given.
+                self.barrier = None;
                 self.wait();
             }
         }
@@ -121,11 +129,19 @@ impl Upload {
     }
 }
 
-/// Whether the outbox still has what was given to it up to this number. What else is bulk may come all the time.
-fn waits(outbox: &mut dyn Outbox, last_seq: u64) -> bool {
+/// The first number that waits in the outbox, if it is one up to `last_seq`. What else is bulk may come all the time.
+fn first_waiting(outbox: &mut dyn Outbox, stat: &OutboxStat, last_seq: u64) -> Option<u64> {
+    let rank = Class::Bulk.rank();
+    if stat.pending[rank] > 0 {
+        return Some(0);
+    }
+    if stat.events[rank] == 0 {
+        return None;
+    }
     match outbox.read(Class::Bulk, 0) {
-        Ok(Some(first)) => first.first_seq <= last_seq,
-        Ok(None) | Err(_) => true,
+        Ok(Some(first)) => Some(first.first_seq).filter(|first_seq| *first_seq <= last_seq),
+        // It cannot be read now.
+        Ok(None) | Err(_) => Some(0),
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::assemble::{Assembled, Assembler};
 use super::super::{store::Store, upload::Upload};
 use super::*;
+use crate::event::Moment;
 
 /// The gateway takes some of the pieces each time, and the agent is started anew in between.
 #[test]
@@ -152,20 +153,43 @@ fn other_events_of_class_bulk_do_not_hold_recordings_back() {
     assert!(mixed > 0, "pieces were among the others");
 }
 
-/// Without a gateway the computer is not woken each second.
+/// Without a gateway the computer is not woken each second; and what is in the outbox already is not put there again, however
+/// often the agent is started.
 #[test]
 fn it_is_looked_less_often_while_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut store, mut upload) = (Store::new(dir.path()), Upload::new());
+    let mut store = Store::new(dir.path());
     store.open().unwrap();
-    assert_eq!(upload.look(&store, None, "v1"), None);
-    store.all.push(About { bytes: 1, ..About::new("1-x".to_owned(), "v1".to_owned()) });
-    let mut looks = Vec::new();
-    for _ in 0..8 {
-        looks.push(upload.look(&store, None, "v1").unwrap().as_secs());
-        upload.looked_in_vain();
+    let about = About { bytes: 5 * CHUNK as u64, ..About::new("1-x".to_owned(), "v1".to_owned()) };
+    std::fs::write(store.path(&about.id), vec![7; 5 * CHUNK]).unwrap();
+    let mut outbox = MemoryOutbox::new(1);
+    for start in 0..3 {
+        let mut upload = Upload::new();
+        assert_eq!(upload.look(&store, None, "v1").is_some(), start > 0);
+        if start == 0 {
+            store.all.push(about.clone());
+        }
+        let mut looks = Vec::new();
+        for _ in 0..8 {
+            looks.push(upload.look(&store, None, "v1").unwrap().as_secs());
+            upload.step(&mut store, &mut outbox, None, "v1", (Moment::from(1), None));
+        }
+        assert!(looks == [1, 1, 1, 2, 4, 8, 16, 32] || looks == [1, 1, 2, 4, 8, 16, 32, 32], "{looks:?}");
+        assert_eq!(outbox.held(), [1, 2, 3, 4, 5], "start {start}");
     }
-    assert_eq!(looks, [1, 2, 4, 8, 16, 32, 32, 32]);
-    upload.look_soon();
-    assert_eq!(upload.look(&store, None, "v1"), Some(Duration::from_secs(1)));
+    // Some of it goes, at last: it is looked again soon.
+    let mut upload = Upload::new();
+    let mut step = |outbox: &mut MemoryOutbox, store: &mut Store| {
+        upload.step(store, outbox, None, "v1", (Moment::from(1), None));
+        upload.look(store, None, "v1").map(|look| look.as_secs())
+    };
+    (0..6).for_each(|_| _ = step(&mut outbox, &mut store));
+    outbox.ack(Class::Bulk, 1).unwrap();
+    assert_eq!(step(&mut outbox, &mut store), Some(1));
+    (2..=5).for_each(|seq| outbox.ack(Class::Bulk, seq).unwrap());
+    // Of what another start has given, it is not known what became of it.
+    step(&mut outbox, &mut store);
+    assert_eq!(outbox.held(), [6, 7, 8, 9, 10]);
+    (6..=10).for_each(|seq| outbox.ack(Class::Bulk, seq).unwrap());
+    assert_eq!(step(&mut outbox, &mut store), None, "all of it was sent");
 }
