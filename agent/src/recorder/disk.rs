@@ -172,7 +172,10 @@ impl Disk {
                 None => REOPEN,
             };
             match self.ends.ordered.recv_timeout(wait) {
-                Ok(Order::Trigger(trigger)) => self.trigger(&trigger),
+                Ok(Order::Trigger(trigger)) => {
+                    self.trigger(&trigger);
+                    self.ends.shared.done();
+                }
                 Ok(Order::More) => self.more(),
                 Ok(Order::Change(terms)) => {
                     // What was recorded by other rules ends here.
@@ -219,8 +222,6 @@ impl Disk {
         // Frames that are in the one before are not recorded twice.
         let after = self.open.as_ref().map_or(0, |open| open.next);
         self.close();
-        // What comes from here on is told again, before the file is made.
-        self.ends.shared.recording.store(true, Ordering::Relaxed);
         if let Err(reason) = self.begin(trigger, (from_ns, end_ns), after) {
             tracing::error!("no recording for {}: {reason}", trigger.name);
             let about = about_of(trigger, name(trigger), &self.ends.identity.vehicle);
@@ -262,6 +263,7 @@ impl Disk {
         let lines = header(&identity.vehicle, &identity.boot, &self.terms.about, &trigger.lines);
         let begun = growing.comment(&lines, &mut self.encoder);
         let (start_ns, synced) = (from_ns, Instant::now());
+        self.ends.shared.recording.store(true, Ordering::Release);
         self.open = Some(Open { growing, next: first, before: None, start_ns, end_ns, sealed: false, synced });
         let begun = begun.and_then(|()| self.write()).and_then(|ended| {
             self.open.as_ref().map_or(Ok(()), |open| open.growing.sync())?;
@@ -423,7 +425,7 @@ impl Disk {
     fn close(&mut self) {
         self.seal(None);
         self.open = None;
-        self.ends.shared.recording.store(false, Ordering::Relaxed);
+        self.ends.shared.recording.store(false, Ordering::Release);
     }
 
     /// Gives the next pieces to the outbox, if it is free.

@@ -137,8 +137,10 @@ struct Trigger {
 /// What the threads tell each other beside what is in their queues.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Something is being written, or is to be.
+    /// Something is being written, or may still go on.
     recording: AtomicBool,
+    /// Triggers that the disk's thread has not done with.
+    triggers: AtomicU64,
     /// The disk's thread was told that there is more, and has not looked yet.
     more: AtomicBool,
     /// The engine's time, while something is written.
@@ -149,6 +151,19 @@ struct Shared {
     refused: AtomicU64,
     /// The directory cannot be used.
     closed: AtomicBool,
+}
+
+impl Shared {
+    /// Whether the disk is to be told of what comes.
+    fn wanted(&self) -> bool {
+        // In this order: a trigger is done once what it begins is known to be written.
+        self.triggers.load(Ordering::Acquire) > 0 || self.recording.load(Ordering::Acquire)
+    }
+
+    /// A trigger has led to what it leads to.
+    fn done(&self) {
+        self.triggers.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The engine's end.
@@ -310,7 +325,7 @@ impl Recorder {
             Trigger { campaign, time_ns: *time_ns, name: Arc::clone(name), class: *class, record: *record, lines };
         // From here on the disk is to be told of what comes; the time that was told last may be that of another clock.
         self.shared.now_ns.store(*time_ns, Ordering::Relaxed);
-        self.shared.recording.store(true, Ordering::Relaxed);
+        self.shared.triggers.fetch_add(1, Ordering::AcqRel);
         self.pass(Item::Trigger(Box::new(trigger)));
     }
 
@@ -330,7 +345,7 @@ impl Recorder {
         if !self.block.frames.is_empty() && now_ns.abs_diff(self.since_ns) >= AGE_NS {
             self.hand_over();
         }
-        if self.shared.recording.load(Ordering::Relaxed) && now_ns.abs_diff(self.told_ns) >= AGE_NS {
+        if self.shared.wanted() && now_ns.abs_diff(self.told_ns) >= AGE_NS {
             self.told_ns = now_ns;
             self.pass(Item::Time(now_ns));
         }
@@ -350,6 +365,7 @@ impl Recorder {
             (true, item) => match self.items.try_send(item) {
                 Err(TrySendError::Full(Item::Trigger(_))) => {
                     self.shared.refused.fetch_add(1, Ordering::Relaxed);
+                    self.shared.done();
                 }
                 Err(TrySendError::Full(Item::Frames(mut block))) => {
                     self.lag(block.frames.len() as u64);

@@ -99,8 +99,7 @@ impl Press {
 
     /// One is enough until the disk's thread has looked; a source that is held up is held up by it.
     fn more(&self) {
-        let wanted = self.shared.recording.load(Ordering::Relaxed);
-        if wanted && (!self.shared.more.swap(true, Ordering::AcqRel) || !self.is_live) {
+        if self.shared.wanted() && (!self.shared.more.swap(true, Ordering::AcqRel) || !self.is_live) {
             self.order(Order::More);
         }
     }
@@ -157,6 +156,7 @@ impl Press {
 
     fn refused(&self, trigger: &Trigger, why: &str) {
         self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.done();
         tracing::error!("no recording for {}: {why}", trigger.name);
     }
 }
